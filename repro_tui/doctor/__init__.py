@@ -1,0 +1,1 @@
+"""One file a check; each finding has a remedy."""

@@ -1,0 +1,112 @@
+"""The error tree: everything a user can meet says what is wrong, where, and what to do.
+
+    ReproError                 exit code, message, where, hint
+    ├── UsageError             2   the command line
+    ├── ManifestError          2   the manifest or a file it pins; carries every problem found
+    ├── DriftError             1   something pinned is not what it was; names the component
+    │   └── DigestMismatchError    a file or blob has other bytes than its pin; names both digests
+    ├── InfrastructureError    3   engine, store, network, disk
+    │   ├── ArtifactUnavailableError   no source had it; lists every source tried and why it failed
+    │   ├── EngineError            an engine is not there, refused, or lost the container
+    │   └── StoreFullError         no space left
+    ├── RunFailedError         4   the training itself: crashed, hung, out of memory, out of time
+    └── CancelledError       130   the user asked for it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command (docs/cli.md)."""
+
+    REPRODUCED = 0
+    DIFFERS = 1
+    USAGE = 2
+    INFRASTRUCTURE = 3
+    RUN_FAILED = 4
+    INCONCLUSIVE = 5
+    INTERRUPTED = 130
+
+
+class ReproError(Exception):
+    """Base of all errors shown to a user; subclasses fix the exit code."""
+
+    exit_code = ExitCode.INFRASTRUCTURE
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+
+class UsageError(ReproError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ManifestError(ReproError):
+    """A manifest, lock or recipe is wrong; `problems` holds one printable block each, all found at once."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "", problems: Sequence[str] = ()) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.problems = tuple(problems)
+
+
+class DriftError(ReproError):
+    """Something pinned is not what it was; `component` names it as the report does."""
+
+    exit_code = ExitCode.DIFFERS
+
+    def __init__(self, message: str, *, component: str, where: str = "", hint: str = "") -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.component = component
+
+
+class DigestMismatchError(DriftError):
+    """Bytes are not the pinned ones. Digests are lower-case hex SHA-256 without prefix."""
+
+    def __init__(self, *, component: str, expected: str, observed: str, where: str = "", hint: str = "") -> None:
+        super().__init__(
+            f"{component} has SHA-256 {observed}, the pin says {expected}", component=component, where=where, hint=hint
+        )
+        self.expected = expected
+        self.observed = observed
+
+
+class InfrastructureError(ReproError):
+    """Engine, store, network or disk: nothing is said about the result."""
+
+
+class ArtifactUnavailableError(InfrastructureError):
+    """No source had the artifact; `tried` is one line a source: what was asked and why it failed."""
+
+    def __init__(self, message: str, *, tried: Sequence[str], where: str = "", hint: str = "") -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.tried = tuple(tried)
+
+
+class EngineError(InfrastructureError):
+    """A container engine is missing, refused, or lost what it ran."""
+
+
+class StoreFullError(InfrastructureError):
+    """No space left on the device that holds the store or the run."""
+
+
+class RunFailedError(ReproError):
+    """The run itself failed: it crashed, hung, ran out of memory or out of time."""
+
+    exit_code = ExitCode.RUN_FAILED
+
+
+class CancelledError(ReproError):
+    """The user cancelled."""
+
+    exit_code = ExitCode.INTERRUPTED

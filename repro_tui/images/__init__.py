@@ -1,0 +1,1 @@
+"""Locks, assembly, OCI layout: the same locks give the same image digest on every machine."""

@@ -1,0 +1,1 @@
+"""Manifests: models, loading, problems, pins."""

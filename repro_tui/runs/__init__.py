@@ -1,0 +1,1 @@
+"""The run directory: written by one worker, read by everything else."""

@@ -1,0 +1,1 @@
+"""Shared by all tasks: data, loop, determinism, metrics, emit."""

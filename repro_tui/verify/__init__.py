@@ -1,0 +1,1 @@
+"""Environment hash, metric checks, verdict."""
