@@ -122,7 +122,9 @@ def tracked_text_files() -> list[Path]:
 
 def test_no_registry_address_is_written_down() -> None:
     # Put together here so that this file does not hold them itself.
-    hosts = re.compile("|".join(("py" + r"pi\.org", "python" + r"hosted\.org", "npm" + r"js\.(org|com)", r"deb\." + "debian")))
+    hosts = re.compile(
+        "|".join(("py" + r"pi\.org", "python" + r"hosted\.org", "npm" + r"js\.(org|com)", r"deb\." + "debian"))
+    )
     for path in tracked_text_files():
         try:
             text = path.read_text(encoding="utf-8")

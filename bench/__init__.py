@@ -1,0 +1,1 @@
+"""The figures of docs/performance.md, as ratios measured in one run: `make bench`, or `python -m bench NAME…`."""
