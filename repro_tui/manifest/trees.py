@@ -1,0 +1,66 @@
+r"""Tree digests: one SHA-256 for a folder, from its files' content, names and executable bits.
+
+    SHA-256 over the lines "<sha256 of the file>  <644 or 755>  <path>\n", sorted by the bytes of the path
+
+Paths are relative with "/" and UTF-8. Empty folders, owners and times don't count; a link or a special file has no
+digest that means the same everywhere, so it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def tree_files(folder: Path) -> dict[str, Path]:
+    """Return every file below the folder by its relative path.
+
+    Raises ValueError for a symbolic link, a special file, or a name that is not UTF-8 or holds a line break.
+    """
+    files: dict[str, Path] = {}
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        for name in (*folders, *names):
+            path = Path(parent, name)
+            relative = path.relative_to(folder).as_posix()
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                files[_printable(relative)] = path
+            elif not stat.S_ISDIR(mode):
+                what = "a symbolic link" if stat.S_ISLNK(mode) else "not a plain file"
+                raise ValueError(f"{relative} is {what}; a pinned folder holds files and folders only")
+    return files
+
+
+def tree_digest(files: Mapping[str, Path]) -> str:
+    """Return the tree digest (lower-case hex) of files given by their relative path. Raises ValueError for a link."""
+    names = sorted(files, key=os.fsencode)
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        lines = pool.map(_line, names, (files[name] for name in names))
+        return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def _line(name: str, path: Path) -> bytes:
+    mode = path.lstat().st_mode
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{name} is not a plain file")
+    with path.open("rb", buffering=0) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{digest}  {'755' if mode & 0o100 else '644'}  {_printable(name)}\n".encode()
+
+
+def _printable(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name!r} is not UTF-8") from None
+    if "\n" in name:
+        raise ValueError(f"{name!r} holds a line break")
+    return name
+
+
+def _raise(error: OSError) -> None:
+    raise error
