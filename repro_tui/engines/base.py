@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -36,8 +37,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """One container. The sandbox (no network, read-only root, no capabilities, no new privileges, not root) is not an
-    option here: every engine applies it to every container.
+    """One container, in the sandbox that every engine applies to every container.
+
+    The sandbox (no network, read-only root, no capabilities, no new privileges, not root) is therefore no option here.
 
     `name` is unique and deterministic (`repro-tui-<run id>-<stage>`); `run_id` labels it so that leftovers of a dead
     worker are found; `environment` is the whole environment of the process; `log` receives stdout and stderr, raw, in
@@ -53,6 +55,11 @@ class ContainerSpec:
     mounts: Sequence[Mount] = ()
     limits: Limits = field(default_factory=Limits)
     network: bool = False
+
+
+def tmpfs_bytes(limits: Limits) -> int:
+    """Return the size of /tmp, and of /dev/shm where none is asked for: the container's memory, or half the host's."""
+    return limits.memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 class EndReason(StrEnum):
