@@ -1,99 +1,106 @@
-"""The manifest's tables as models. docs/manifest.md documents every key; loading.py turns a file into these.
-
-Digests are lower-case hex SHA-256 without prefix where they name a file or tree, and `sha256:…` where OCI writes them so.
-"""
+"""The manifest's tables as models. docs/manifest.md documents every key; loading.py turns a file into these."""
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-OciDigest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-GitCommit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+from repro_tui.manifest.fields import (
+    EnvironmentValue,
+    HttpUrl,
+    InsidePath,
+    Name,
+    OciDigest,
+    Reference,
+    Sha256,
+    Size,
+    Table,
+    Text,
+    VariableName,
+    any_of,
+    excludes,
+    needs,
+    one_of,
+    parse_size,
+    pattern,
+)
+from repro_tui.manifest.sources import (
+    AptSource,
+    Artifact,
+    GitSource,
+    HttpsSource,
+    HubSource,
+    LocalSource,
+    NpmSource,
+    PipSource,
+    Source,
+)
 
-_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-
-
-def parse_size(value: Any) -> Any:
-    """Turn "8 GiB" into bytes; whole numbers are bytes already. Raises ValueError for an unknown unit."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", value)
-    if found is None or found[2] not in _UNITS:
-        raise ValueError(f"a size is a number and one of {', '.join(_UNITS)}, like \"8 GiB\"")
-    return int(float(found[1]) * _UNITS[found[2]])
-
-
-def _inside(value: str) -> str:
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or value in {"", "."} or "\\" in value or "\0" in value:
-        raise ValueError("a relative path without '..' is allowed here")
-    return str(path)
-
-
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-InsidePath = Annotated[str, AfterValidator(_inside)]
-
-
-class Table(BaseModel):
-    """Base of every table: unknown keys are errors, values are not coerced, instances do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-# --- experiment -------------------------------------------------------------------------------------------------------
+__all__ = [
+    "AptSource", "Artifact", "Claim", "Determinism", "Environment", "Expected", "ExpectedDigest", "ExpectedMetric",
+    "Experiment", "GitSource", "HttpsSource", "HubSource", "ImagePins", "LocalSource", "Manifest", "Name", "NpmSource",
+    "OciDigest", "Paper", "PipSource", "Recorded", "Resources", "Sha256", "Source", "Split", "Table", "Task", "Text",
+    "parse_size",
+]  # fmt: skip
 
 
 class Paper(Table):
     """The publication whose result this is; at least one of doi, arxiv and url."""
 
-    title: Text
-    doi: Annotated[str, StringConstraints(pattern=r"^10\.\d{4,9}/\S+$")] | None = None
-    arxiv: Annotated[str, StringConstraints(pattern=r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$")] | None = None
-    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    rules = (any_of("doi", "arxiv", "url", words="a paper is found by `doi`, `arxiv` or `url`: at least one of them"),)
 
-    @model_validator(mode="after")
-    def _has_an_address(self) -> Paper:
-        if self.doi is None and self.arxiv is None and self.url is None:
-            raise ValueError("one of doi, arxiv and url is needed")
-        return self
+    title: Text
+    """Its title."""
+    doi: Annotated[str, pattern(r"^10\.\d{4,9}/\S+$", "a DOI, like 10.1000/182, without an address")] | None = None
+    """Its DOI, without an address."""
+    arxiv: (
+        Annotated[
+            str,
+            pattern(
+                r"^(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?$",
+                "an arXiv identifier, like 1809.05679 or cs.CL/0501001, with or without a version",
+            ),
+        ]
+        | None
+    ) = None
+    """Its arXiv identifier."""
+    url: HttpUrl | None = None
+    """Its address."""
 
 
 class Experiment(Table):
     """What is reproduced."""
 
     name: Name
+    """Short name; runs are named after it."""
     title: Text
+    """One line for people."""
     authors: Annotated[list[Text], Field(min_length=1)]
+    """Who made the manifest, or the result."""
     licence: Text
     """SPDX identifier of the manifest's own licence."""
     description: str = ""
+    """Whatever a reader should know: cuts that were made, what differs from the paper."""
     paper: Paper | None = None
-
-
-# --- image and environment --------------------------------------------------------------------------------------------
+    """The publication."""
 
 
 class ImagePins(Table):
-    """Where the image comes from and what it must be."""
+    """Where the image comes from and what it must be; at least one of recipe and reference."""
+
+    rules = (any_of("recipe", "reference", words="an image comes from a `recipe` or a `reference`: at least one"),)
 
     recipe: Name | None = None
-    reference: Annotated[str, StringConstraints(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$")] | None = None
+    """Name of an assembly recipe (images/<name>/image.toml)."""
+    reference: Reference | None = None
+    """The image by digest, as a registry serves it; a tag alone can move and is refused."""
     platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
+    """Operating system and processor the image is for."""
     manifest_digest: OciDigest | None = None
+    """Digest of the image's OCI manifest."""
     config_digest: OciDigest | None = None
-
-    @model_validator(mode="after")
-    def _has_a_source(self) -> ImagePins:
-        if self.recipe is None and self.reference is None:
-            raise ValueError("one of recipe and reference is needed")
-        return self
+    """Digest of the image's configuration, which Docker shows as the image ID."""
 
 
 class Environment(Table):
@@ -102,169 +109,82 @@ class Environment(Table):
     lock: Text
     """Path of the lock file, relative to the manifest."""
     lock_sha256: Sha256
+    """SHA-256 of the lock file."""
     hash: OciDigest | None = None
+    """Hash of the environment as the probe found it in the recorded run."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads of every numerical library; another number may give other bits."""
     cpu_capability: Literal["default", "avx2", "avx512"] = "avx2"
-    variables: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
-
-
-# --- artifacts --------------------------------------------------------------------------------------------------------
-
-
-class PipSource(Table):
-    """A file inside a wheel or sdist, or (no `path`) the distribution file itself."""
-
-    type: Literal["pip"]
-    package: Text
-    version: Text
-    sha256: Sha256
-    """Of the distribution file."""
-    path: InsidePath | None = None
-    sdist: bool = False
-
-
-class AptSource(Table):
-    """A file inside a Debian package."""
-
-    type: Literal["apt"]
-    package: Text
-    version: Text
-    architecture: Text = "all"
-    sha256: Sha256
-    path: InsidePath
-
-
-class NpmSource(Table):
-    """A file inside an npm package's tarball."""
-
-    type: Literal["npm"]
-    package: Text
-    version: Text
-    sha256: Sha256
-    path: InsidePath
-
-
-class HubSource(Table):
-    """A file of a model-hub repository at a revision (a commit)."""
-
-    type: Literal["hub"]
-    repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
-    repository_type: Literal["model", "dataset"] = "model"
-    revision: GitCommit
-    path: InsidePath
-
-
-class GitSource(Table):
-    """A file (or, for a tree, a folder; "." the whole) of a git repository at a commit."""
-
-    type: Literal["git"]
-    url: Text
-    commit: GitCommit
-    path: str = "."
-
-
-class HttpsSource(Table):
-    """A file at an address; `path` takes a member out of the archive that is there (then `sha256` pins the archive)."""
-
-    type: Literal["https"]
-    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
-    sha256: Sha256 | None = None
-    path: InsidePath | None = None
-
-    @model_validator(mode="after")
-    def _archive_is_pinned(self) -> HttpsSource:
-        if self.path is not None and self.sha256 is None:
-            raise ValueError("the archive that `path` is taken from needs its sha256")
-        return self
-
-
-class LocalSource(Table):
-    """A file or folder relative to the manifest."""
-
-    type: Literal["local"]
-    path: Text
-
-
-Source = Annotated[
-    PipSource | AptSource | NpmSource | HubSource | GitSource | HttpsSource | LocalSource, Field(discriminator="type")
-]
-
-
-class Artifact(Table):
-    """One pinned input: a file (`sha256`, `bytes`) or a tree (`tree_sha256`, `bytes`), and where it may be found.
-
-    It appears read-only at /inputs/<path> in the container; an artifact that is the task's code appears at /code.
-    """
-
-    name: Name
-    kind: Literal["data", "weights", "code"]
-    path: InsidePath
-    sha256: Sha256 | None = None
-    tree_sha256: Sha256 | None = None
-    bytes: Annotated[int, Field(ge=0)]
-    licence: str = ""
-    sources: Annotated[list[Source], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _is_pinned(self) -> Artifact:
-        if (self.sha256 is None) == (self.tree_sha256 is None):
-            raise ValueError("an artifact is pinned by sha256 (a file) or by tree_sha256 (a folder), one of the two")
-        return self
-
-
-# --- task -------------------------------------------------------------------------------------------------------------
+    """Highest instruction set the numerical libraries may use; "default" is the lowest they have."""
+    variables: dict[VariableName, EnvironmentValue] = Field(default_factory=dict)
+    """Further environment variables of the process."""
 
 
 class Task(Table):
     """A built-in task by name, or the user's own command with its code tree."""
 
+    rules = (
+        one_of("name", "command", words="a task is a built-in one by `name`, or a `command`: one of the two"),
+        needs("command", "code", words="a `command` needs `code`: the name of the artifact that holds its code"),
+        needs(
+            "name", "model", words="a built-in task needs `model`: the folder below /inputs that holds the checkpoint"
+        ),
+        excludes("name", "code", words="`code` belongs to a `command`; a built-in task brings its own"),
+        excludes(
+            "command", "code_sha256", words="`code_sha256` belongs to a built-in task; `code` is pinned as artifact"
+        ),
+    )
+
     name: Literal["text_classification"] | None = None
+    """Name of a built-in task."""
     code_sha256: Sha256 | None = None
     """Tree digest of the built-in task's code; `repro-tui check` prints it."""
     command: Annotated[list[Text], Field(min_length=1)] | None = None
-    """`{key}` in an argument is replaced by the hyperparameter of that name, `{seed}` by the seed."""
+    """The command, an argument an item; `{key}` becomes the hyperparameter of that name, `{seed}` the seed."""
     code: Name | None = None
     """Name of the artifact of kind "code" that is mounted at /code, where the command starts."""
     model: InsidePath | None = None
-    """Folder under /inputs that holds the checkpoint (built-in tasks)."""
-
-    @model_validator(mode="after")
-    def _is_one_of_two(self) -> Task:
-        if (self.name is None) == (self.command is None):
-            raise ValueError("a task is a built-in one by `name`, or a `command`, one of the two")
-        if self.command is not None and self.code is None:
-            raise ValueError("a command needs `code`: the name of the artifact that holds its code")
-        return self
+    """Folder below /inputs that holds the checkpoint; needed by a built-in task."""
 
 
 class Split(Table):
     """One split: an artifact, or a part of another split drawn by a stated rule."""
 
+    rules = (
+        one_of("artifact", "part_of", words="a split is an `artifact` or `part_of` another split: one of the two"),
+        needs("part_of", "fraction", "seed", words="`part_of` needs `fraction` and `seed`: how much is drawn, and how"),
+        excludes(
+            "artifact", "fraction", "seed", "stratified",
+            words="`fraction`, `seed` and `stratified` go with `part_of`",
+        ),
+        excludes(
+            "part_of", "format", "text", "text_pair", "label",
+            words="`format`, `text`, `text_pair`, `label` go with `artifact`; `part_of` takes those of its split",
+        ),
+    )  # fmt: skip
+
     artifact: Name | None = None
+    """Name of the artifact that holds the split."""
     part_of: Name | None = None
+    """Name of the split from which this one is drawn, and taken away."""
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
-    seed: int | None = None
+    """Which part of `part_of` is drawn: a fraction of its examples."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Seed of the draw."""
     stratified: bool = False
+    """Draw the same fraction of every class."""
     first: Annotated[int, Field(ge=1)] | None = None
     """Keep the first so many examples only (a cut, to be said in the description)."""
     examples: Annotated[int, Field(ge=1)] | None = None
-    """How many there must be; a check."""
+    """How many examples there must be; a check."""
     format: Literal["tsv", "csv", "jsonl", "orange-tab"] = "tsv"
-    text: str | int = "text"
-    """Column by name, or by number from 0 where the file has no header."""
-    text_pair: str | int | None = None
-    label: str | int = "label"
-
-    @model_validator(mode="after")
-    def _comes_from_somewhere(self) -> Split:
-        if (self.artifact is None) == (self.part_of is None):
-            raise ValueError("a split is an `artifact` or `part_of` another split, one of the two")
-        if self.part_of is not None and (self.fraction is None or self.seed is None):
-            raise ValueError("`part_of` needs `fraction` and `seed`")
-        return self
-
-
-# --- determinism, resources -------------------------------------------------------------------------------------------
+    """How the file is written."""
+    text: Annotated[int, Field(ge=0)] | Text = "text"
+    """Column of the text, by name, or by number from 0 where the file has no header."""
+    text_pair: Annotated[int, Field(ge=0)] | Text | None = None
+    """Column of the second text, where the task is about pairs."""
+    label: Annotated[int, Field(ge=0)] | Text = "label"
+    """Column of the class."""
 
 
 class Determinism(Table):
@@ -273,7 +193,7 @@ class Determinism(Table):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     """Of Python, NumPy and torch, and of everything below where it has none of its own."""
     data_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Of the order of the training examples."""
+    """Of the order of the training examples; without it `seed`."""
     level: Literal["bitwise", "metric", "statistical"] = "metric"
     """What two runs on the same kind of hardware promise each other."""
 
@@ -282,36 +202,49 @@ class Resources(Table):
     """What a run may use. Sizes in bytes or "8 GiB"."""
 
     engine: Literal["docker", "embedded"] | None = None
+    """The engine the author used; a wish, `--engine` overrules it."""
     gpus: Annotated[int, Field(ge=0)] = 0
+    """How many GPUs the run needs."""
     cpus: Annotated[float, Field(gt=0)] | None = None
+    """Limit on processor time, in cores; no limit without it."""
     memory: Size | None = None
+    """Limit on memory, in bytes; no limit without it."""
     shared_memory: Size | None = None
+    """Size of /dev/shm, in bytes; the engine's default without it."""
     processes: Annotated[int, Field(ge=16)] = 1024
+    """Limit on processes and threads."""
     time_limit_s: Annotated[int, Field(ge=1)] = 86_400
+    """Stop training after so many seconds."""
     silence_limit_s: Annotated[int, Field(ge=1)] | None = None
-    """Stop a run that has written nothing, to its log or its metrics, for so long."""
+    """Stop a run that has written nothing, to its log or its metrics, for so many seconds."""
     network: bool = False
-
-
-# --- expected results -------------------------------------------------------------------------------------------------
+    """Whether the run may reach the network."""
 
 
 class ExpectedMetric(Table):
-    """A metric of the recorded run, and how far off is still the same: |observed - value| <= absolute + relative * |value|."""
+    """A metric of the recorded run; the same is |observed - value| <= absolute + relative * |value|."""
+
+    rules = (
+        any_of(
+            "absolute",
+            "relative",
+            words="a metric needs a tolerance: `absolute`, `relative` or both",
+            hint="`absolute = 0.0` asks for equality",
+        ),
+    )
 
     name: Text
+    """Name the task gives the metric."""
     split: Name = "test"
+    """The split it is measured on."""
     value: float
+    """What came out, in the metric's own unit."""
     absolute: Annotated[float, Field(ge=0)] | None = None
+    """How far off is still the same, in the metric's own unit."""
     relative: Annotated[float, Field(ge=0)] | None = None
+    """How far off is still the same, as a fraction of `value`."""
     direction: Literal["two-sided", "at-least", "at-most"] = "two-sided"
     """"at-least": only falling short differs; "at-most": only exceeding does."""
-
-    @model_validator(mode="after")
-    def _has_a_tolerance(self) -> ExpectedMetric:
-        if self.absolute is None and self.relative is None:
-            raise ValueError("a metric needs a tolerance: absolute, relative or both (absolute = 0.0 asks for equality)")
-        return self
 
 
 class ExpectedDigest(Table):
@@ -320,6 +253,7 @@ class ExpectedDigest(Table):
     name: Text
     """The name the task gives it: "weights", "predictions"."""
     sha256: Sha256
+    """SHA-256 of the output file."""
     cpu_vendor: str | None = None
     """Vendor as the kernel names it ("AuthenticAMD"); on another the check informs but does not decide."""
 
@@ -327,16 +261,21 @@ class ExpectedDigest(Table):
 class Expected(Table):
     """What came out when the author recorded it."""
 
-    metrics: list[ExpectedMetric] = []
-    digests: list[ExpectedDigest] = []
+    metrics: list[ExpectedMetric] = Field(default_factory=list)
+    """Metrics with their tolerances."""
+    digests: list[ExpectedDigest] = Field(default_factory=list)
+    """Outputs that must match bit for bit."""
 
 
 class Claim(Table):
     """What a paper printed; reported beside the observed value, never part of the verdict."""
 
     metric: Text
+    """Name the task gives the metric."""
     split: Name = "test"
+    """The split it is measured on."""
     value: float
+    """What was printed, in the unit of the metric the task reports."""
     within: Annotated[float, Field(ge=0)]
     """How far off is still a match, in the metric's own unit."""
     source: Text
@@ -344,34 +283,51 @@ class Claim(Table):
     verified: bool = False
     """True where the manifest's author has seen the number in its source."""
     note: str = ""
+    """What a reader should know when comparing."""
 
 
 class Recorded(Table):
     """The record of the run that the expected values come from; it lets a difference be named down to one key."""
 
     file: Text
-    """Path, relative to the manifest."""
+    """Path of the record, relative to the manifest."""
     sha256: Sha256
+    """SHA-256 of the record."""
     when: str = ""
+    """When the run was made, for people."""
     where: str = ""
+    """On what machine it was made, for people."""
 
 
 class Manifest(Table):
     """A whole manifest."""
 
     schema_: Literal[1] = Field(alias="schema")
+    """Version of this format."""
     experiment: Experiment
+    """What is reproduced."""
     image: ImagePins
+    """Where the image comes from and what it must be."""
     environment: Environment
+    """What the process sees."""
     artifacts: Annotated[list[Artifact], Field(min_length=1)]
+    """Everything the run reads: data, weights, code."""
     task: Task
-    splits: dict[Name, Split] = {}
-    hyperparameters: dict[str, str | int | float | bool] = {}
+    """What is run."""
+    splits: dict[Name, Split] = Field(default_factory=dict)
+    """The splits by name: `train`, `validation`, `test`."""
+    hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Of the built-in task (docs/tasks.md), or whatever the command's placeholders name."""
     determinism: Determinism
+    """Seeds, and how far two runs may be apart."""
     resources: Resources = Resources()
+    """What a run may use."""
     expected: Expected = Expected()
-    claims: list[Claim] = []
+    """What came out when the author recorded it."""
+    claims: list[Claim] = Field(default_factory=list)
+    """What papers printed."""
     recorded: Recorded | None = None
+    """The record of the run that the expected values come from."""
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact of that name; raises KeyError."""

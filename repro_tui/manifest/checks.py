@@ -1,0 +1,273 @@
+"""Checks across tables: names that must exist, things that must not be there twice, pins that must agree.
+
+They read the parsed TOML, not the models, so that they find their problems in a manifest that has others too; what the
+models have to complain about (a wrong type, a missing key) is passed over here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from repro_tui.manifest.hyperparameters import BUILTIN, Hyperparameters
+from repro_tui.manifest.lines import Lines
+from repro_tui.manifest.paths import Part, format_path, lookup
+from repro_tui.manifest.placeholders import PLACEHOLDER
+from repro_tui.manifest.problems import Problem, did_you_mean, listing, show
+
+_LARGEST_INTEGER = 2**53 - 1
+
+_RESERVED_VARIABLES = {
+    "OMP_NUM_THREADS": "environment.threads",
+    "MKL_NUM_THREADS": "environment.threads",
+    "OPENBLAS_NUM_THREADS": "environment.threads",
+    "ATEN_CPU_CAPABILITY": "environment.cpu_capability",
+    "ONEDNN_MAX_CPU_ISA": "environment.cpu_capability",
+    "MKL_ENABLE_INSTRUCTIONS": "environment.cpu_capability",
+    "PYTHONPATH": "",
+    "REPRO_JOB": "",
+    "REPRO_METRICS": "",
+    "REPRO_OUT": "",
+    "REPRO_INPUTS": "",
+}
+"""Variables that another key sets, by that key; those with none belong to the run itself."""
+
+
+def cross_problems(data: Mapping[str, Any], lines: Lines) -> Iterator[Problem]:
+    """Yield the problems between the tables of a parsed manifest."""
+    checks = (
+        _integers, _variables, _artifact_names, _artifact_paths, _split_artifacts, _split_parts, _task_code,
+        _task_model, _task_splits, _placeholders, _expected_twice, _expected_names,
+    )  # fmt: skip
+    for check in checks:
+        for path, found, allowed, hint in check(data):
+            yield Problem(format_path(path), lines.line(path), found, allowed, hint)
+
+
+_Found = Iterator[tuple[tuple[Part, ...], str, str, str]]
+"""(path, found, allowed, hint)"""
+
+
+def builtin_task(data: Mapping[str, Any]) -> type[Hyperparameters] | None:
+    """Return what the built-in task of a parsed manifest takes, None where it has no (known) one."""
+    name = lookup(data, ("task", "name"))
+    return BUILTIN.get(name) if isinstance(name, str) else None
+
+
+def _integers(data: Mapping[str, Any]) -> _Found:
+    for path, value in _leaves(data, ()):
+        if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+            yield (
+                path,
+                show(value),
+                f"whole numbers up to {_LARGEST_INTEGER:,} (2^53 - 1), which JSON holds exactly",
+                "",
+            )
+
+
+def _leaves(value: Any, path: tuple[Part, ...]) -> Iterator[tuple[tuple[Part, ...], Any]]:
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from _leaves(child, (*path, key))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _leaves(child, (*path, index))
+    else:
+        yield path, value
+
+
+def _variables(data: Mapping[str, Any]) -> _Found:
+    for name in _table(data, "environment", "variables"):
+        if name in _RESERVED_VARIABLES:
+            key = _RESERVED_VARIABLES[name]
+            hint = f"set `{key}` instead" if key else "leave it out: the run sets it"
+            yield ("environment", "variables", name), f"a value for {name}", "variables that no other pin sets", hint
+
+
+def _artifacts(data: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    return ((index, item) for index, item in enumerate(_list(data, "artifacts")) if isinstance(item, dict))
+
+
+def _artifact_names(data: Mapping[str, Any]) -> _Found:
+    seen: dict[str, int] = {}
+    for index, artifact in _artifacts(data):
+        name = artifact.get("name")
+        if isinstance(name, str) and seen.setdefault(name, index) != index:
+            yield (
+                ("artifacts", index, "name"),
+                f"{show(name)}, which artifacts[{seen[name]}] has already",
+                "a name for one artifact only",
+                "",
+            )
+
+
+def _artifact_paths(data: Mapping[str, Any]) -> _Found:
+    code = lookup(data, ("task", "code"))
+    paths = [
+        (index, PurePosixPath(artifact["path"]))
+        for index, artifact in _artifacts(data)
+        if isinstance(artifact.get("path"), str) and (code is None or artifact.get("name") != code)
+    ]
+    by_path: dict[PurePosixPath, int] = {}
+    for index, path in paths:
+        if by_path.setdefault(path, index) != index:
+            yield (
+                ("artifacts", index, "path"),
+                f"{show(str(path))}, which artifacts[{by_path[path]}] has already",
+                "a path for one artifact only",
+                "",
+            )
+    for index, path in paths:
+        parent = next((parent for parent in path.parents if parent in by_path and parent.parts), None)
+        if parent is not None:
+            yield (
+                ("artifacts", index, "path"),
+                f"{show(str(path))}, which lies inside artifacts[{by_path[parent]}] at {show(str(parent))}",
+                "paths that do not overlap: each artifact is mounted by itself, read-only",
+                "",
+            )
+
+
+def _reference_to_artifact(data: Mapping[str, Any], path: tuple[Part, ...], kind: str, user: str) -> _Found:
+    """Yield what is wrong with the artifact that is named at `path`: whether it is there, its kind, file or folder."""
+    name = lookup(data, path)
+    if not isinstance(name, str):
+        return
+    named = {artifact.get("name"): artifact for _, artifact in _artifacts(data)}
+    if name not in named:
+        known = [each for each in named if isinstance(each, str)]
+        if len(known) == len(_list(data, "artifacts")):  # else the name may be the one that is mistyped up there
+            yield path, f"{show(name)}, which is no artifact", listing(known), did_you_mean(name, known)
+        return
+    artifact = named[name]
+    if artifact.get("kind") in {"data", "weights", "code"} and artifact["kind"] != kind:
+        yield path, f"{show(name)}, an artifact of kind `{artifact['kind']}`", f"{user} is of kind `{kind}`", ""
+    if kind == "code" and "sha256" in artifact and "tree_sha256" not in artifact:
+        yield path, f"{show(name)}, a single file", "a folder: an artifact with `tree_sha256`", ""
+    if kind == "data" and "tree_sha256" in artifact and "sha256" not in artifact:
+        yield path, f"{show(name)}, a folder", "a file: an artifact with `sha256`", ""
+
+
+def _split_artifacts(data: Mapping[str, Any]) -> _Found:
+    for split in _table(data, "splits"):
+        yield from _reference_to_artifact(data, ("splits", split, "artifact"), "data", "a split")
+
+
+def _task_code(data: Mapping[str, Any]) -> _Found:
+    if lookup(data, ("task", "name")) is None:
+        yield from _reference_to_artifact(data, ("task", "code"), "code", "the task's code")
+
+
+def _split_parts(data: Mapping[str, Any]) -> _Found:
+    splits = _table(data, "splits")
+    part_of = {name: lookup(split, ("part_of",)) for name, split in splits.items()}
+    for name, whole in part_of.items():
+        path = ("splits", name, "part_of")
+        if not isinstance(whole, str):
+            continue
+        if whole not in splits:
+            others = [other for other in splits if other != name]
+            yield path, f"{show(whole)}, which is no split", listing(others), did_you_mean(whole, others)
+            continue
+        chain = [name, whole]
+        while isinstance(follows := part_of.get(chain[-1]), str) and follows not in chain:
+            chain.append(follows)
+        if part_of.get(chain[-1]) == name:
+            circle = " → ".join([*chain, name]) if whole != name else f"{name} → {name}"
+            yield path, f"a circle: {circle}", "a split that comes from an artifact in the end", ""
+
+
+def _task_model(data: Mapping[str, Any]) -> _Found:
+    model = lookup(data, ("task", "model"))
+    artifacts = [artifact for _, artifact in _artifacts(data)]
+    paths = [artifact.get("path") for artifact in artifacts if artifact.get("kind") == "weights"]
+    known = [path for path in paths if isinstance(path, str)]
+    if not isinstance(model, str) or len(artifacts) != len(_list(data, "artifacts")) or len(known) != len(paths):
+        return
+    folder = PurePosixPath(model)
+    if not any(folder == PurePosixPath(path) or folder in PurePosixPath(path).parents for path in known):
+        folders = sorted({path.partition("/")[0] for path in known})
+        allowed = f"a folder below /inputs that an artifact of kind `weights` fills: {listing(folders)}"
+        yield ("task", "model"), f"{show(model)}, where no weights are", allowed, did_you_mean(model, folders)
+
+
+def _task_splits(data: Mapping[str, Any]) -> _Found:
+    task = builtin_task(data)
+    if task is None:
+        return
+    splits = _table(data, "splits")
+    for name in task.needed_splits:
+        if name not in splits:
+            hint = did_you_mean(name, list(splits))
+            yield ("splits", name), "nothing", f"`{lookup(data, ('task', 'name'))}` needs the split `{name}`", hint
+    if lookup(data, ("hyperparameters", "select_best_on")) is not None and "validation" not in splits:
+        path = ("hyperparameters", "select_best_on")
+        yield path, "no split `validation`", "a checkpoint is chosen on the split `validation`", ""
+
+
+def _placeholders(data: Mapping[str, Any]) -> _Found:
+    if lookup(data, ("task", "name")) is not None:
+        return
+    given = _table(data, "hyperparameters")
+    known = [*given, "seed"]
+    for index, argument in enumerate(_list(data, "task", "command")):
+        for found in PLACEHOLDER.finditer(argument) if isinstance(argument, str) else ():
+            name = found[2]
+            if name is not None and name not in known:
+                hint = did_you_mean(name, known) or f"`{{{{{name}}}}}` stands for `{{{name}}}` itself"
+                yield ("task", "command", index), f"`{{{name}}}`, which is no hyperparameter", listing(known), hint
+    if "seed" in given and "command" in _table(data, "task"):
+        yield ("hyperparameters", "seed"), "a seed", "the seed is `determinism.seed`; `{seed}` stands for it", ""
+
+
+def _expected_twice(data: Mapping[str, Any]) -> _Found:
+    metrics = [(item.get("name"), item.get("split", "test")) for item in _tables(data, "expected", "metrics")]
+    for index, (name, split) in _repeated(metrics):
+        found = f"{show(name)} on {show(split)} a second time"
+        yield ("expected", "metrics", index), found, "one expected value for a metric on a split", ""
+    digests = [(item.get("name"), item.get("cpu_vendor")) for item in _tables(data, "expected", "digests")]
+    for index, (name, _) in _repeated(digests):
+        allowed = "one digest for an output, or one for each `cpu_vendor`"
+        yield ("expected", "digests", index), f"{show(name)} a second time", allowed, ""
+
+
+def _repeated(pairs: list[tuple[Any, Any]]) -> Iterator[tuple[int, tuple[Any, Any]]]:
+    return ((index, pair) for index, pair in enumerate(pairs) if isinstance(pair[0], str) and pair in pairs[:index])
+
+
+def _expected_names(data: Mapping[str, Any]) -> _Found:
+    """Yield metrics and outputs that the built-in task does not report: they could only end as unverifiable."""
+    task = builtin_task(data)
+    if task is None:
+        return
+    splits = list(_table(data, "splits"))
+    for table, key, known in (
+        (("expected", "metrics"), "name", task.metrics),
+        (("expected", "digests"), "name", task.outputs),
+        (("claims",), "metric", task.metrics),
+    ):
+        for index, item in enumerate(_tables(data, *table)):
+            name = item.get(key)
+            if isinstance(name, str) and name not in known:
+                found = f"{show(name)}, which the task does not report"
+                yield (*table, index, key), found, listing(known), did_you_mean(name, known)
+            split = item.get("split")
+            if isinstance(split, str) and split not in splits:
+                found = f"{show(split)}, which is no split"
+                yield (*table, index, "split"), found, listing(splits), did_you_mean(split, splits)
+
+
+def _table(data: Mapping[str, Any], *path: Part) -> dict[str, Any]:
+    found = lookup(data, path)
+    return found if isinstance(found, dict) else {}
+
+
+def _list(data: Mapping[str, Any], *path: Part) -> list[Any]:
+    found = lookup(data, path)
+    return found if isinstance(found, list) else []
+
+
+def _tables(data: Mapping[str, Any], *path: Part) -> list[dict[str, Any]]:
+    """Return the elements of an array of tables; what is no table stands as an empty one, so that indexes hold."""
+    return [item if isinstance(item, dict) else {} for item in _list(data, *path)]

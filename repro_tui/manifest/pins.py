@@ -1,0 +1,148 @@
+"""What a loaded manifest pins, as plain values: the environment of the process, its job, and what results depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from repro_tui.manifest.canonical import canonical, digest
+from repro_tui.manifest.code import builtin_code_digest
+from repro_tui.manifest.hyperparameters import resolve
+from repro_tui.manifest.loading import LoadedManifest
+from repro_tui.manifest.models import Split
+from repro_tui.manifest.paths import format_path
+from repro_tui.manifest.placeholders import fill
+
+__all__ = ["canonical", "command", "container_environment", "differences", "digest", "job", "pinned_job"]
+
+_INSTRUCTIONS = {
+    "default": ("default", "SSE41", "SSE4_2"),
+    "avx2": ("avx2", "AVX2", "AVX2"),
+    "avx512": ("avx512", "AVX512_CORE", "AVX512"),
+}
+"""What ATen, oneDNN and MKL each call a CPU capability."""
+
+
+def container_environment(loaded: LoadedManifest) -> dict[str, str]:
+    """Return the whole environment of the process in the container; nothing of the host's gets in.
+
+    The seed is left out on purpose (PYTHONHASHSEED is always 0): runs over several seeds share one environment hash.
+    """
+    environment = loaded.manifest.environment
+    aten, onednn, mkl = _INSTRUCTIONS[environment.cpu_capability]
+    threads = str(environment.threads)
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": "/tmp",  # noqa: S108 - a tmpfs of the container, the only writable folder besides /out
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONPATH": "/code",
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "OMP_DYNAMIC": "FALSE",
+        "MKL_DYNAMIC": "FALSE",  # else MKL takes fewer threads where it sees fewer physical cores
+        "ATEN_CPU_CAPABILITY": aten,
+        "ONEDNN_MAX_CPU_ISA": onednn,
+        "MKL_ENABLE_INSTRUCTIONS": mkl,
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic with a fixed workspace only
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_HOME": "/tmp/hf",  # noqa: S108 - as HOME
+        "TOKENIZERS_PARALLELISM": "false",
+        "REPRO_JOB": "/job/job.json",
+        "REPRO_METRICS": "/out/metrics.jsonl",
+        "REPRO_OUT": "/out",
+        "REPRO_INPUTS": "/inputs",
+        **environment.variables,
+    }
+
+
+def job(loaded: LoadedManifest) -> dict[str, Any]:
+    """Return what the task reads as /job/job.json: paths as the container sees them, no key left out."""
+    manifest = loaded.manifest
+    determinism = manifest.determinism
+    return {
+        "schema": 1,
+        "task": manifest.task.name,
+        "model": None if manifest.task.model is None else f"/inputs/{manifest.task.model}",
+        "seed": determinism.seed,
+        "data_seed": determinism.seed if determinism.data_seed is None else determinism.data_seed,
+        "level": determinism.level,
+        "threads": manifest.environment.threads,
+        "cpu_capability": manifest.environment.cpu_capability,
+        "hyperparameters": resolve(manifest.task.name, manifest.hyperparameters),
+        "splits": {name: _job_split(loaded, split) for name, split in manifest.splits.items()},
+        "out": "/out",
+    }
+
+
+def command(loaded: LoadedManifest) -> list[str]:
+    """Return the arguments of the user's command, placeholders filled in; raises ValueError for a built-in task."""
+    manifest = loaded.manifest
+    if manifest.task.command is None:
+        raise ValueError("a built-in task has no command")
+    values = {**manifest.hyperparameters, "seed": manifest.determinism.seed}
+    return [fill(argument, values) for argument in manifest.task.command]
+
+
+def pinned_job(loaded: LoadedManifest) -> dict[str, Any]:
+    """Return everything that results depend on besides image and environment, as JSON-ready values.
+
+    Paths into it are the manifest's keys, artifacts by name: `splits.test.artifact`, `artifacts.r8-train.sha256`.
+    Limits on time and memory, and the number of examples that a split must have, change no result and are not in it.
+    """
+    manifest = loaded.manifest
+    task = manifest.task.model_dump(exclude={"code_sha256"})
+    if manifest.task.name is not None:
+        task["code_sha256"] = builtin_code_digest(manifest.task.name)
+    return {
+        "task": task,
+        "hyperparameters": resolve(manifest.task.name, manifest.hyperparameters),
+        "splits": {name: split.model_dump(exclude={"examples"}) for name, split in manifest.splits.items()},
+        "determinism": manifest.determinism.model_dump(),
+        "artifacts": {
+            artifact.name: {"path": artifact.path, "sha256": artifact.sha256, "tree_sha256": artifact.tree_sha256}
+            for artifact in manifest.artifacts
+        },
+        "resources": {"gpus": manifest.resources.gpus},
+    }
+
+
+def differences(expected: Any, observed: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Return (path, expected, observed) for every leaf in which two JSON values differ; paths are TOML paths.
+
+    A key that is absent is the same as one that is None. Numbers are compared by value: 1 and 1.0 are one JSON number.
+    """
+    return [
+        (f"{prefix}.{path}" if prefix and path and not path.startswith("[") else f"{prefix}{path}", left, right)
+        for path, left, right in ((format_path(parts), left, right) for parts, left, right in _walk(expected, observed))
+    ]
+
+
+def _walk(expected: Any, observed: Any) -> Iterator[tuple[tuple[str | int, ...], Any, Any]]:
+    if isinstance(expected, Mapping) and isinstance(observed, Mapping):
+        for key in sorted(expected.keys() | observed.keys()):
+            for path, left, right in _walk(expected.get(key), observed.get(key)):
+                yield (key, *path), left, right
+    elif isinstance(expected, list | tuple) and isinstance(observed, list | tuple):
+        for index in range(max(len(expected), len(observed))):
+            left = expected[index] if index < len(expected) else None
+            right = observed[index] if index < len(observed) else None
+            for path, one, other in _walk(left, right):
+                yield (index, *path), one, other
+    elif expected != observed or isinstance(expected, bool) != isinstance(observed, bool):
+        yield (), expected, observed
+
+
+def _job_split(loaded: LoadedManifest, split: Split) -> dict[str, Any]:
+    if split.artifact is None:
+        keys = {"part_of", "fraction", "seed", "stratified", "first", "examples"}
+        return split.model_dump(include=keys)
+    keys = {"format", "text", "text_pair", "label", "first", "examples"}
+    return {"path": f"/inputs/{loaded.manifest.artifact(split.artifact).path}", **split.model_dump(include=keys)}
