@@ -29,6 +29,7 @@ class Tail:
         self._partial = b""
         self._skipping = False
         self._inode: int | None = None
+        self._refused = False
 
     def read(self, max_bytes: int = _CHUNK_BYTES) -> list[bytes]:
         """Return the complete lines among the next `max_bytes` bytes; [] where nothing new is complete.
@@ -70,7 +71,7 @@ class Tail:
             status = self.path.lstat()
         except OSError:
             return True
-        if not stat.S_ISREG(status.st_mode):
+        if self._refused or not stat.S_ISREG(status.st_mode):
             return True
         return status.st_size == self.offset + len(self._partial) and self._inode in {None, status.st_ino}
 
@@ -85,7 +86,9 @@ class Tail:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
+            self._refused = True
             return b""
+        self._refused = False
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

@@ -10,14 +10,13 @@ line), and ends with 0; with 1 and a line on stderr where it could not. A file i
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import hashlib
 import json
 import os
-import platform
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -60,6 +59,14 @@ class Tree(NamedTuple):
     links: list[tuple[str, str]]
     """Path and target."""
     unreadable: list[str]
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -248,18 +255,11 @@ class Owners:
                     return self._paths[source]
         return self._paths.get(path, "other")
 
-    def _read(self, path: str) -> str:
-        try:
-            with open(self._prefix + path, encoding="utf-8", errors="surrogateescape") as file:
-                return file.read()
-        except OSError:
-            return ""
-
     def _add_packages(self, lists: list[str]) -> None:
         if not lists:
             return
         installed: dict[str, str] = {}
-        for stanza in self._read("/var/lib/dpkg/status").split("\n\n"):
+        for stanza in _read(self._prefix + "/var/lib/dpkg/status").split("\n\n"):
             fields = dict(re.findall(r"^(Package|Version|Architecture): *(.*)$", stanza, re.MULTILINE))
             if "Package" in fields:
                 version = fields.get("Version", UNKNOWN)
@@ -272,14 +272,14 @@ class Owners:
             self._paths[path] = owner
             for suffix in (".md5sums", ".conffiles", ".triggers", ".shlibs", ".symbols"):
                 self._paths[path[: -len(".list")] + suffix] = owner
-            for entry in self._read(path).splitlines():
+            for entry in _read(self._prefix + path).splitlines():
                 top = entry[: entry.find("/", 1) + 1]
                 merged = self._merged.get(top)
                 self._paths[merged + entry[len(top) :] if merged else entry] = owner
 
     def _add_distribution(self, record: str) -> None:
         folder = record[: -len("/RECORD")]
-        headers = self._read(folder + "/METADATA").split("\n\n", 1)[0]
+        headers = _read(self._prefix + folder + "/METADATA").split("\n\n", 1)[0]
         fields = dict(re.findall(r"^(Name|Version): *(.*)$", headers, re.MULTILINE))
         stem = folder.rpartition("/")[2][: -len(".dist-info")]
         name = re.sub(r"[-_.]+", "-", fields.get("Name", stem.partition("-")[0])).lower()
@@ -288,7 +288,7 @@ class Owners:
             owner = f"pip:{name} ({folder})"
         self.versions[owner] = fields.get("Version", stem.partition("-")[2] or UNKNOWN)
         site = folder.rpartition("/")[0] + "/"
-        text = self._read(record)
+        text = _read(self._prefix + record)
         if '"' in text:
             import csv
 
@@ -304,26 +304,18 @@ class Owners:
 
 _ASK_PYTHON = """
 import json, locale, os, sys, time
-seed = os.environ.get("PYTHONHASHSEED", "random")
+fixed = os.environ.get("PYTHONHASHSEED", "random") != "random"
 print(json.dumps({
-    "implementation": sys.implementation.name,
-    "version": ".".join(map(str, sys.version_info[:3])),
-    "build": sys.version,
-    "cache_tag": sys.implementation.cache_tag,
-    "flags": {name: int(getattr(sys.flags, name)) for name in dir(sys.flags)
-              if not name.startswith("_") and isinstance(getattr(sys.flags, name), int)},
-    "options": {name: str(value) for name, value in sys._xoptions.items()},
-    "warnings": sys.warnoptions,
-    "path": [entry for entry in sys.path if entry],
-    "string_hash": "random" if seed == "random" else str(hash("repro-tui")),
-    "recursion_limit": sys.getrecursionlimit(),
-    "int_max_str_digits": getattr(sys, "get_int_max_str_digits", lambda: 0)(),
-    "float_repr_style": sys.float_repr_style,
-    "byte_order": sys.byteorder,
-    "pointer_bits": sys.maxsize.bit_length() + 1,
+    "implementation": sys.implementation.name, "cache_tag": sys.implementation.cache_tag,
+    "version": ".".join(map(str, sys.version_info[:3])), "build": sys.version,
+    "flags": dict(sorted((name, int(getattr(sys.flags, name))) for name in dir(sys.flags)
+                         if name[0] != "_" and name[:2] != "n_" and name not in ("count", "index"))),
+    "options": {name: str(value) for name, value in sys._xoptions.items()}, "warnings": sys.warnoptions,
+    "path": [entry for entry in sys.path if entry], "string_hash": str(hash("repro-tui")) if fixed else "random",
+    "recursion_limit": sys.getrecursionlimit(), "float_repr_style": sys.float_repr_style,
+    "byte_order": sys.byteorder, "pointer_bits": sys.maxsize.bit_length() + 1,
     "filesystem_encoding": sys.getfilesystemencoding(),
-    "locale_encoding": locale.getpreferredencoding(False).lower(),
-    "time_zone": list(time.tzname),
+    "locale_encoding": locale.getpreferredencoding(False).lower(), "time_zone": list(time.tzname),
 }))
 """
 
@@ -339,91 +331,59 @@ class _CxxString(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("inside", ctypes.c_char * 16))
 
 
-def _libraries(results: int, torch: str, openmp: str) -> None:
+def _libraries(results: int, torch: list[str], openmp: list[str]) -> None:
     """Write what the libraries say, as JSON; asked by their exported symbols, since importing torch costs seconds."""
     found: dict[str, Any] = {}
 
     def ask(key: str, path: str, symbol: str) -> None:
-        try:
+        with contextlib.suppress(OSError, AttributeError):
             found[key] = int(getattr(ctypes.CDLL(path), symbol)())
-        except (OSError, AttributeError):
-            found[key] = UNKNOWN
 
     if torch:
         # PyTorch makes the OpenMP and MKL counts agree when it is first asked, so it is asked first.
-        ask("threads", torch, "_ZN2at15get_num_threadsEv")
-        ask("openmp_threads", torch, "omp_get_max_threads")
-        ask("mkl_threads", torch, "MKL_Get_Max_Threads")
-        try:
-            capability = ctypes.CDLL(torch)._ZN2at18get_cpu_capabilityB5cxx11Ev  # noqa: SLF001 - a mangled name
+        ask("threads", torch[0], "_ZN2at15get_num_threadsEv")
+        ask("mkl_threads", torch[0], "MKL_Get_Max_Threads")
+        with contextlib.suppress(OSError, AttributeError):
+            capability = ctypes.CDLL(torch[0])._ZN2at18get_cpu_capabilityB5cxx11Ev  # noqa: SLF001 - a mangled name
             capability.restype = _CxxString
             text = capability()
-            found["cpu_capability"] = text.inside.decode("ascii") if text.length <= 15 else UNKNOWN
-        except (OSError, AttributeError, UnicodeDecodeError):
-            found["cpu_capability"] = UNKNOWN
-    elif openmp:
-        ask("openmp_threads", openmp, "omp_get_max_threads")
+            if text.length <= 15:
+                found["cpu_capability"] = text.inside.decode("ascii", "replace")
+    if torch or openmp:
+        ask("openmp_threads", (torch or openmp)[0], "omp_get_max_threads")
     os.write(results, json.dumps(found).encode())
-
-
-def _first(files: list[File], pattern: str) -> str:
-    expression = re.compile(pattern)
-    found = [file.path for file in files if ".so" in file.path and expression.search(file.path)]
-    return min(found, key=lambda path: (path.count("/"), path)) if found else ""
 
 
 _CPU_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
               "amx_bf16", "amx_int8", "sha_ni", "asimd", "sve", "sve2", "bf16", "i8mm")  # fmt: skip
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def host() -> dict[str, Any]:
+def _host() -> dict[str, Any]:
     """Return what describes the machine and not the image: recorded, never hashed."""
     cpu = dict(re.findall(r"^([^\t\n:]+?)\s*: *(.*)$", _read("/proc/cpuinfo").split("\n\n", 1)[0], re.MULTILINE))
     flags = (cpu.get("flags") or cpu.get("Features") or "").split()
     memory = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
     driver = re.search(r"Kernel Module[^\n]*?\s(\d+\.\d+(?:\.\d+)?)\s", _read("/proc/driver/nvidia/version"))
-    name = os.uname()
     return {
         "cpu_model": cpu.get("model name") or cpu.get("CPU part") or UNKNOWN,
         "cpu_vendor": cpu.get("vendor_id") or cpu.get("CPU implementer") or UNKNOWN,
         "cpu_flags": [flag for flag in _CPU_FLAGS if flag in flags],
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": int(memory.group(1)) * 1024 if memory else 0,
-        "machine": name.machine,
-        "kernel": f"{name.sysname} {name.release}",
-        "libc": " ".join(platform.libc_ver()).strip(),
+        "machine": os.uname().machine,
+        "kernel": f"{os.uname().sysname} {os.uname().release}",
         "driver": driver.group(1) if driver else "",
         "gpus": _gpus(),
     }
 
 
 def _gpus() -> list[str]:
-    program = shutil.which("nvidia-smi")
-    if program is not None:
-        try:
-            asked = subprocess.run(
-                [program, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, timeout=10, check=True
-            )
-            return [line.strip() for line in asked.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
-        except (OSError, subprocess.SubprocessError):
-            pass
-    folder = "/proc/driver/nvidia/gpus"
-    texts = (
-        _read(f"{folder}/{name}/information") for name in (sorted(os.listdir(folder)) if os.path.isdir(folder) else ())
-    )
-    return [
-        found.group(1).strip()
-        for found in (re.search(r"^Model:\s*(.*)$", text, re.MULTILINE) for text in texts)
-        if found
-    ]
+    try:
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        asked = subprocess.run(query, capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in asked.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
 
 
 # --- putting it together ----------------------------------------------------------------------------------------------
@@ -468,12 +428,13 @@ def probe(root: str) -> tuple[dict[str, Any], list[str]]:
     interpreter = ask_python()
     tree = walk(root)
     prefix = "" if root == "/" else root.rstrip("/")
-    torch = _first(tree.files, r"/torch/lib/libtorch_cpu\.so$")
-    openmp = _first(tree.files, r"/libgomp[^/]*\.so[.\d]*$")
-    asked = _fork(lambda out: _libraries(out, torch and prefix + torch, openmp and prefix + openmp))
+    shared = sorted(prefix + file.path for file in tree.files if ".so" in file.path)
+    torch = [path for path in shared if path.endswith("/torch/lib/libtorch_cpu.so")]
+    openmp = [path for path in shared if re.search(r"/libgomp[^/]*\.so[.\d]*$", path)]
+    asked = _fork(lambda out: _libraries(out, torch, openmp))
     hashing = Hashing(root, tree.files)
     owners = Owners(root, tree)
-    machine = host()
+    machine = _host()
     digests, unreadable = hashing.result()
     sums, lines = _summarise(tree, owners, digests)
     libraries = _collect(*asked)
