@@ -70,7 +70,7 @@ def _as_json(path: Path, inspection: Inspection) -> dict[str, Any]:
 
 
 def _pins(loaded: LoadedManifest) -> dict[str, str]:
-    """Return what an author copies into a manifest: digests of code and lock as they are now, and the manifest's own."""
+    """Return what an author copies into a manifest: the digests of code and lock, and the manifest's own."""
     from repro_tui.manifest.code import builtin_code_digest
 
     manifest = loaded.manifest

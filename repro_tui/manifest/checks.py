@@ -201,9 +201,9 @@ def _task_splits(data: Mapping[str, Any]) -> _Found:
         if name not in splits:
             hint = did_you_mean(name, list(splits))
             yield ("splits", name), "nothing", f"`{lookup(data, ('task', 'name'))}` needs the split `{name}`", hint
-    if lookup(data, ("hyperparameters", "select_best_on")) is not None and "validation" not in splits:
-        path = ("hyperparameters", "select_best_on")
-        yield path, "no split `validation`", "a checkpoint is chosen on the split `validation`", ""
+    for key in ("select_best_on", "evaluate_every"):
+        if key in _table(data, "hyperparameters") and "validation" not in splits:
+            yield ("hyperparameters", key), "no split `validation`", f"`{key}` needs the split `validation`", ""
 
 
 def _placeholders(data: Mapping[str, Any]) -> _Found:
@@ -242,10 +242,16 @@ def _expected_names(data: Mapping[str, Any]) -> _Found:
     if task is None:
         return
     splits = list(_table(data, "splits"))
+    hyperparameters = _table(data, "hyperparameters")
+    metrics = task.reported_metrics(hyperparameters)
+    best = hyperparameters.get("select_best_on")
+    if best in task.metrics and best not in metrics:
+        path = ("hyperparameters", "select_best_on")
+        yield path, f"{show(best)}, which the task does not report", listing(metrics), did_you_mean(best, metrics)
     for table, key, known in (
-        (("expected", "metrics"), "name", task.metrics),
+        (("expected", "metrics"), "name", metrics),
         (("expected", "digests"), "name", task.outputs),
-        (("claims",), "metric", task.metrics),
+        (("claims",), "metric", metrics),
     ):
         for index, item in enumerate(_tables(data, *table)):
             name = item.get(key)

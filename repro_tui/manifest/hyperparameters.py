@@ -1,4 +1,4 @@
-"""Hyperparameters of the built-in tasks, one model a task. docs/tasks.md documents every key.
+"""Hyperparameters of the built-in tasks, one model a task. docs/manifest.md documents every key.
 
 The defaults belong to schema 1 and do not change: a manifest that leaves a key out goes on meaning the same.
 """
@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from repro_tui.manifest.fields import Table, needs
+from repro_tui.manifest.fields import Table
 
 Averaging = Literal["macro", "binary"]
 Metric = Literal[
@@ -25,9 +25,18 @@ class Hyperparameters(Table):
     needed_splits: ClassVar[tuple[str, ...]] = ()
     """Splits that must be there."""
     metrics: ClassVar[tuple[str, ...]] = ()
-    """Names of the metrics the task reports."""
+    """Names of the metrics the task can report."""
     outputs: ClassVar[tuple[str, ...]] = ()
     """Names of the outputs whose digests the task reports."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return them as the task reads them in job.json: every key, null for what is off."""
+        return self.model_dump()
+
+    @classmethod
+    def reported_metrics(cls, given: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG003 - a task may look at them
+        """Return the names of the metrics that the task reports with the hyperparameters that are given."""
+        return cls.metrics
 
 
 class TextClassification(Hyperparameters):
@@ -36,14 +45,6 @@ class TextClassification(Hyperparameters):
     needed_splits = ("train", "test")
     metrics = get_args(Metric)
     outputs = ("weights", "predictions")
-
-    rules = (
-        needs(
-            "evaluate_every",
-            "select_best_on",
-            words="`evaluate_every` goes with `select_best_on`: evaluations in between only choose the checkpoint",
-        ),
-    )
 
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Highest learning rate, reached after the warm-up; a factor on the gradient step, without unit."""
@@ -75,18 +76,28 @@ class TextClassification(Hyperparameters):
     """How the learning rate goes after the warm-up: down to 0 in a line or half a cosine, or not at all."""
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Part of all optimizer steps over which the learning rate rises from 0: a fraction."""
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Gradients are clipped to this L2 norm."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are clipped to this L2 norm; 0 for not at all."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Dropout probability everywhere in the model. The checkpoint's own without it."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of forward and backward pass; weights are kept in fp32."""
     averaging: Averaging = "macro"
-    """Precision, recall and F1: mean over all classes, or of class 1 of two."""
+    """Precision, recall and F1: the mean over all classes, or those of the second of two classes."""
     select_best_on: Metric | None = None
     """Keep the checkpoint with the best value of this metric on the validation split. The last one without it."""
     evaluate_every: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps between two evaluations on the validation split. Once an epoch without it."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return them as the task reads them in job.json; TOML has no null, so 0 says it for the clipping."""
+        return {**super().settings(), "max_grad_norm": self.max_grad_norm or None}
+
+    @classmethod
+    def reported_metrics(cls, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the metrics, without those of the averaging that was not chosen."""
+        other = "macro_" if given.get("averaging", "macro") == "binary" else "binary_"
+        return tuple(name for name in cls.metrics if not name.startswith(other))
 
 
 BUILTIN: Mapping[str, type[Hyperparameters]] = {"text_classification": TextClassification}
@@ -100,4 +111,4 @@ def resolve(task: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if task is None:
         return dict(given)
-    return BUILTIN[task].model_validate(dict(given)).model_dump()
+    return BUILTIN[task].model_validate(dict(given)).settings()

@@ -317,7 +317,7 @@ class Manifest(Table):
     splits: dict[Name, Split] = Field(default_factory=dict)
     """The splits by name: `train`, `validation`, `test`."""
     hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Of the built-in task (docs/tasks.md), or whatever the command's placeholders name."""
+    """Of the built-in task, or whatever the command's placeholders name."""
     determinism: Determinism
     """Seeds, and how far two runs may be apart."""
     resources: Resources = Resources()

@@ -77,7 +77,7 @@ def job(loaded: LoadedManifest) -> dict[str, Any]:
         "threads": manifest.environment.threads,
         "cpu_capability": manifest.environment.cpu_capability,
         "hyperparameters": resolve(manifest.task.name, manifest.hyperparameters),
-        "splits": {name: _job_split(loaded, split) for name, split in manifest.splits.items()},
+        "splits": {name: _job_split(loaded, manifest.splits[name]) for name in _drawing_order(manifest.splits)},
         "out": "/out",
     }
 
@@ -138,6 +138,19 @@ def _walk(expected: Any, observed: Any) -> Iterator[tuple[tuple[str | int, ...],
                 yield (index, *path), one, other
     elif expected != observed or isinstance(expected, bool) != isinstance(observed, bool):
         yield (), expected, observed
+
+
+def _drawing_order(splits: Mapping[str, Split]) -> list[str]:
+    """Return the names of the splits: files first, then parts, each after what it is a part of, else by name.
+
+    Which examples a part gets depends on what was drawn before it; so this must not depend on the order in the file.
+    """
+
+    def depth(name: str) -> int:
+        whole = splits[name].part_of
+        return 0 if whole is None else 1 + depth(whole)
+
+    return sorted(splits, key=lambda name: (depth(name), name))
 
 
 def _job_split(loaded: LoadedManifest, split: Split) -> dict[str, Any]:

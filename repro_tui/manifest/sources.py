@@ -22,7 +22,7 @@ from repro_tui.manifest.fields import (
 
 
 class PipSource(Table):
-    """A file inside a wheel or sdist, or (no `path`) the distribution file itself."""
+    """A file or folder inside a wheel or sdist, or (no `path`) the distribution file itself."""
 
     type: Literal["pip"]
     """The kind of source."""
@@ -33,13 +33,13 @@ class PipSource(Table):
     sha256: Sha256
     """SHA-256 of the distribution file."""
     path: InsidePath | None = None
-    """Path inside the distribution; in an sdist below its one top folder. Without it the distribution file itself."""
+    """Path inside the distribution (in an sdist with or without its one top folder). Without it the file itself."""
     sdist: bool = False
     """True where the source distribution is meant, not a wheel."""
 
 
 class AptSource(Table):
-    """A file inside a Debian package."""
+    """A file or folder inside a Debian package."""
 
     type: Literal["apt"]
     """The kind of source."""
@@ -56,7 +56,7 @@ class AptSource(Table):
 
 
 class NpmSource(Table):
-    """A file inside an npm package's tarball."""
+    """A file or folder inside an npm package's tarball."""
 
     type: Literal["npm"]
     """The kind of source."""
