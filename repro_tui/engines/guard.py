@@ -79,9 +79,9 @@ def main() -> None:
         kill_marked(MARK, lambda other: other == worker)
         time.sleep(0.1)
     if containers:
-        from repro_tui.engines import docker
+        from repro_tui.engines.docker import remove
 
-        docker.remove(sorted(containers))
+        remove(sorted(containers))
 
 
 if __name__ == "__main__":

@@ -39,20 +39,9 @@ class Bubblewrap:
 
     def trial(self) -> str:
         """Start a container with it; return "" or what went wrong, in its own words."""
-        command = [
-            self.path,
-            *_ISOLATION,
-            "--ro-bind",
-            "/",
-            "/",
-            "--proc",
-            "/proc",
-            "--dev",
-            "/dev",
-            "--",
-            self.path,
-            "--version",
-        ]
+        program = str(self.path)
+        folders = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+        command = [program, *_ISOLATION, *folders, "--", program, "--version"]
         try:
             done = subprocess.run(
                 command, env={}, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=10,

@@ -1,0 +1,334 @@
+"""A running Docker container: its end, its log, and who owns what it wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket as sockets
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro_tui.engines import guard, processes
+from repro_tui.engines.base import ContainerSpec, EndReason, Outcome, Usage
+from repro_tui.engines.sandbox import GID, UID
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_GONE_AFTER_S = 60.0
+"""How long a daemon may be silent before the container counts as lost."""
+_RETRY_S = 0.5
+_STREAMS = {1: "stdout", 2: "stderr"}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOwner:
+    """Lets the container's user write the output folders, and gives what it wrote back to the caller."""
+
+    user: str
+    uid: int
+    gid: int
+    folders: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, spec: ContainerSpec, *, rootless: bool) -> OutputOwner:
+        """Choose the user: the caller, 1000 where that is root; uid 0 where that is the caller's own (rootless)."""
+        folders = tuple(mount.source for mount in spec.mounts if not mount.read_only)
+        if rootless:
+            return cls("0:0", 0, 0, ())
+        if os.geteuid() != 0:
+            return cls(f"{os.geteuid()}:{os.getegid()}", os.geteuid(), os.getegid(), ())
+        return cls(f"{UID}:{GID}", UID, GID, folders)
+
+    def give(self) -> None:
+        """Make the folders, with what is in them, the container's."""
+        self._change(self.uid, self.gid)
+
+    def take_back(self) -> None:
+        """Make everything the caller's again."""
+        self._change(os.geteuid(), os.getegid())
+
+    def _change(self, uid: int, gid: int) -> None:
+        for top in self.folders:
+            os.chown(top, uid, gid)
+            for folder, names, files in os.walk(top):
+                for name in (*names, *files):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.lchown(os.path.join(folder, name), uid, gid)
+
+
+class DockerRunning:
+    """A container from its start to its removal; two threads of ours follow its log and its state."""
+
+    def __init__(
+        self, client: DockerClient, streams: DockerClient, container: str, spec: ContainerSpec, owner: OutputOwner
+    ) -> None:
+        """Attach and start; `streams` is a client of its own without time limits, closed at the end."""
+        self._client = client
+        self._streams = streams
+        self._id = container
+        self._spec = spec
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._cause: tuple[EndReason, str] | None = None
+        self._outcome: Outcome | None = None
+        self._ended = threading.Event()
+        self._peak_bytes = 0
+        self._pid: int | None = None
+        self._log = _Log(spec.log, streams, container, lambda: bool(self._state()["Running"]))
+        try:
+            self._log.attach()
+            client.api.start(container)
+        except BaseException:
+            self._log.close()
+            streams.close()
+            raise
+        self._started = time.monotonic()
+        self._log.start()
+        self._timers: list[threading.Timer] = []
+        if spec.limits.time_s is not None:
+            text = f"still running after {spec.limits.time_s:g} s"
+            self._later(spec.limits.time_s, lambda: self._end(EndReason.TIME_LIMIT, text, "SIGKILL"))
+        threading.Thread(target=self._watch, name=f"watch {spec.name}", daemon=True).start()
+
+    def wait(self, timeout_s: float | None = None) -> Outcome | None:
+        """Return the outcome, None when `timeout_s` passed first."""
+        self._ended.wait(timeout_s)
+        return self._outcome
+
+    def stop(self, grace_s: float) -> None:
+        """Send SIGTERM to the main process (through the init of Docker) and SIGKILL after `grace_s`."""
+        if self._end(EndReason.STOPPED, "", "SIGTERM" if grace_s > 0 else "SIGKILL") and grace_s > 0:
+            self._later(grace_s, lambda: self._signal("SIGKILL"))
+
+    def usage(self) -> Usage | None:
+        """Return what it uses: from /proc where its processes are seen here, else from the daemon (slower)."""
+        if self._ended.is_set():
+            return None
+        found: Usage | None = None
+        with contextlib.suppress(Exception):
+            pid = self._visible_pid()
+            found = processes.usage(pid) if pid is not None else _stats(self._client.api.stats(self._id, stream=False))
+        if found is not None:
+            self._peak_bytes = max(self._peak_bytes, found.memory_bytes)
+        return found
+
+    def _visible_pid(self) -> int | None:
+        if self._pid is None:
+            pid = int(self._state()["Pid"])
+            try:
+                seen = self._id in Path(f"/proc/{pid}/cgroup").read_text()
+            except OSError:
+                seen = False
+            self._pid = pid if seen else 0
+        return self._pid or None
+
+    def _end(self, reason: EndReason, detail: str, signal: str) -> bool:
+        with self._lock:
+            if self._outcome is not None or self._cause is not None:
+                return False
+            self._cause = (reason, detail)
+        self._later(0, lambda: self._signal(signal))
+        return True
+
+    def _later(self, delay_s: float, action: Callable[[], object]) -> None:
+        timer = threading.Timer(delay_s, action)
+        timer.daemon = True
+        self._timers.append(timer)
+        timer.start()
+
+    def _signal(self, name: str) -> None:
+        with contextlib.suppress(Exception):  # ended meanwhile; a daemon that is gone shows in _watch
+            self._client.api.kill(self._id, signal=name)
+
+    def _state(self) -> dict[str, Any]:
+        """Return the daemon's word; raises NotFound when removed, an error of the SDK or requests without answer."""
+        state: dict[str, Any] = self._client.api.inspect_container(self._id)["State"]
+        return state
+
+    def _watch(self) -> None:
+        try:
+            outcome = self._follow()
+        except Exception as error:  # whoever waits is told, whatever it was
+            outcome = Outcome(EndReason.LOST, None, time.monotonic() - self._started, self._peak_bytes, repr(error))
+        for timer in self._timers:
+            timer.cancel()
+        with contextlib.suppress(OSError):
+            self._owner.take_back()
+        with contextlib.suppress(Exception):
+            self._client.api.remove_container(self._id, force=True, v=True)
+            guard.watch(f"-{self._spec.name}")
+        self._streams.close()
+        with self._lock:
+            self._outcome = outcome
+        self._ended.set()
+
+    def _follow(self) -> Outcome:
+        from docker.errors import NotFound
+
+        state: dict[str, Any] | None = None
+        silent_since: float | None = None
+        detail = ""
+        while state is None and not detail:
+            try:
+                self._streams.api.wait(self._id)  # an answer is a hint only: inspect is what counts
+                state = self._state()
+                silent_since = None
+                if state["Running"]:
+                    state = None
+                    time.sleep(_RETRY_S)
+            except NotFound:
+                detail = "the container was removed behind our back"
+            except Exception as error:
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > _GONE_AFTER_S:
+                    detail = f"the daemon has not answered for {_GONE_AFTER_S:g} s: {error}"
+                time.sleep(_RETRY_S)
+        elapsed_s = time.monotonic() - self._started
+        self._log.finish(complete=state is not None)
+        if state is None:
+            return Outcome(EndReason.LOST, None, elapsed_s, self._peak_bytes, detail)
+        return self._judge(state, elapsed_s)
+
+    def _judge(self, state: dict[str, Any], elapsed_s: float) -> Outcome:
+        code = int(state["ExitCode"])
+        detail = str(state.get("Error") or "")
+        peak = self._peak_bytes
+        if self._cause is not None:
+            reason, detail = self._cause
+        elif state.get("OOMKilled") and code:
+            reason = EndReason.OUT_OF_MEMORY
+            detail = detail or "the kernel killed processes at the memory limit"
+            peak = max(peak, self._spec.limits.memory_bytes or 0)
+        elif state.get("Dead"):
+            reason = EndReason.LOST
+        elif 128 < code <= 192:
+            reason = EndReason.SIGNALLED
+        else:
+            reason = EndReason.EXITED
+        return Outcome(reason, code, elapsed_s, peak, detail)
+
+
+class _Log:
+    """Copies a container's output to a file, each byte once.
+
+    The attached stream is raw and in order. It can drop, which looks like its end: then the daemon's copy is read from
+    the beginning, a stream at a time, past the bytes that are written already. That copy is text: bytes that are no
+    UTF-8 come replaced, and a last line without newline comes with one.
+    """
+
+    def __init__(self, path: Path, client: DockerClient, container: str, running: Callable[[], bool]) -> None:
+        self._client = client
+        self._container = container
+        self._running = running
+        self._file = path.open("ab", buffering=0)
+        self._written = dict.fromkeys(_STREAMS.values(), 0)
+        self._socket: Any = None
+        self._dropped = False
+        self._thread = threading.Thread(target=self._copy, name=f"log {container[:12]}", daemon=True)
+
+    def attach(self) -> None:
+        """Open the stream; before the container starts, so that nothing is missed."""
+        self._socket = self._client.api.attach_socket(self._container, {"stdout": 1, "stderr": 1, "stream": 1})
+
+    def start(self) -> None:
+        """Begin to copy."""
+        self._thread.start()
+
+    def finish(self, *, complete: bool) -> None:
+        """Wait until all is written; `complete` is False where the daemon cannot be asked for the rest."""
+        self._thread.join(None if complete else 1.0)
+        if complete and self._dropped:
+            for name in self._written:
+                self._make_good(name)
+        self.close()
+
+    def close(self) -> None:
+        """Close file and stream."""
+        self._file.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _copy(self) -> None:
+        try:
+            for pieces in _frames(self._socket):
+                self._write(pieces)
+        except (OSError, ValueError):
+            self._dropped = True
+        # The stream ends a moment before the state changes; a stream that ends long before has dropped.
+        deadline = time.monotonic() + 2.0
+        with contextlib.suppress(Exception):
+            while not self._dropped and self._running():
+                self._dropped = time.monotonic() > deadline
+                time.sleep(0.02)
+            while self._dropped and self._running():
+                for name in self._written:
+                    self._make_good(name)
+                time.sleep(1.0)
+
+    def _make_good(self, name: str) -> None:
+        """Append what the daemon has of one stream beyond what is written."""
+        past = self._written[name]
+        with contextlib.suppress(Exception):  # tried again, and once more at the end
+            for data in self._client.api.logs(
+                self._container, stdout=name == "stdout", stderr=name == "stderr", stream=True, follow=False
+            ):
+                if past < len(data):
+                    self._write([(name, data[past:])])
+                past = max(0, past - len(data))
+
+    def _write(self, pieces: list[tuple[str, bytes]]) -> None:
+        view = memoryview(b"".join(data for _, data in pieces))
+        while view:
+            view = view[self._file.write(view) :]
+        for name, data in pieces:
+            self._written[name] += len(data)
+
+
+def _frames(stream: Any) -> Iterator[list[tuple[str, bytes]]]:
+    """Split the attached stream: eight bytes (stream, three zeros, length, big-endian), then the data.
+
+    Data is handed on as it comes, in lists; raises ValueError where the stream ends inside a frame.
+    """
+    receive: Callable[[int], bytes] = stream.recv if isinstance(stream, sockets.socket) else stream.read
+    waiting = b""
+    left = 0
+    name = ""
+    while data := receive(1 << 18):
+        waiting += data
+        pieces: list[tuple[str, bytes]] = []
+        at = 0
+        while True:
+            if not left:
+                if len(waiting) - at < 8:
+                    break
+                kind, left = struct.unpack_from(">BxxxL", waiting, at)
+                name = _STREAMS.get(kind, "stdout")
+                at += 8
+            piece = waiting[at : at + left]
+            if not piece:
+                break
+            pieces.append((name, piece))
+            at += len(piece)
+            left -= len(piece)
+        waiting = waiting[at:]
+        yield pieces
+    if left or waiting:
+        raise ValueError("the stream ended inside a frame")
+
+
+def _stats(answer: dict[str, Any]) -> Usage | None:
+    memory = answer.get("memory_stats", {})
+    cpu = answer.get("cpu_stats", {}).get("cpu_usage", {})
+    if "usage" not in memory:
+        return None
+    stats = memory.get("stats", {})
+    cache = stats.get("total_inactive_file", stats.get("inactive_file", 0))
+    return Usage(
+        cpu.get("total_usage", 0) / 1e9, memory["usage"] - cache, answer.get("pids_stats", {}).get("current", 0)
+    )
