@@ -9,6 +9,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from repro_tui.events import CheckResult, CheckStatus
@@ -97,8 +98,8 @@ def _metric_check(expected: ExpectedMetric, found: MetricValue | None, at: float
     )
 
 
-def hash_output(out: Path, path: str) -> str:
-    """Return the hex SHA-256 of a file that a task wrote under /out, read by the host itself.
+def open_output(out: Path, path: str) -> BufferedReader:
+    """Open a file that a task wrote under /out, for reading by the host itself.
 
     `path` is as the task told it, relative to /out or absolute below it. Raises ValueError, in words, for a path that
     leads out, a link on the way, and what is no regular file.
@@ -108,21 +109,33 @@ def hash_output(out: Path, path: str) -> str:
         parts = parts[2:]
     if not parts or parts[0] == "/" or ".." in parts or "\0" in path:
         raise ValueError(f"{path!r} is not a file below /out")
-    folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = -1
     try:
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         for part in parts[:-1]:
             inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             os.close(folder)
             folder = inner
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(parts[-1], flags, dir_fd=folder), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError(f"{path!r} is no regular file")
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        file = os.fdopen(os.open(parts[-1], flags, dir_fd=folder), "rb")
     except OSError as error:
         raise ValueError(f"{path!r} cannot be read: {error.strerror} (links are not followed)") from None
     finally:
-        os.close(folder)
+        if folder >= 0:
+            os.close(folder)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ValueError(f"{path!r} is no regular file")
+    return file
+
+
+def hash_output(out: Path, path: str) -> str:
+    """Return the hex SHA-256 of a file that a task wrote; raises ValueError as `open_output`."""
+    with open_output(out, path) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ValueError(f"{path!r} cannot be read: {error.strerror}") from None
 
 
 def digest_checks(

@@ -1,0 +1,53 @@
+"""report.json: write, read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from repro_tui.errors import InfrastructureError, StoreFullError
+from repro_tui.report.model import Report
+
+
+def render(report: Report) -> str:
+    """Return the report as JSON text, keys in the order of the model; every number in it is finite."""
+    body = report.model_dump(mode="json")
+    return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read(path: Path) -> Report:
+    """Return the report in a file; raises InfrastructureError where there is none, or another schema's."""
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InfrastructureError(f"there is no report: {error.strerror}", where=str(path)) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the file"
+        raise InfrastructureError(f"this is no report of schema 1: {key}: {first['msg']}", where=str(path)) from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader meets the old one, or the new one whole; raises StoreFullError."""
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreFullError(
+                "no space left to write the report", where=str(path), hint="free some space and run it again"
+            ) from error
+        raise

@@ -1,0 +1,158 @@
+"""The report of a run, schema 1 (docs/report.md). JSON, Markdown and later forms render this one model.
+
+A number that is not finite is the string "nan", "inf" or "-inf", as in the metrics file. A later version may add keys;
+one that changes or drops a key has another schema number.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from repro_tui.events import CheckStatus, Verdict
+
+Number = Annotated[float, Field(allow_inf_nan=False)] | Literal["nan", "inf", "-inf"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, serialize_by_alias=True)
+
+
+class EngineUsed(_Part):
+    """The engine that ran the containers; `host` is where it runs, `capabilities` what it could hold to."""
+
+    name: str
+    host: str
+    reason: str
+    capabilities: dict[str, str]
+
+
+class ImageUsed(_Part):
+    """Identity of the image; digests carry their `sha256:` prefix."""
+
+    manifest_digest: str
+    config_digest: str
+    diff_ids: list[str]
+
+
+class Check(_Part):
+    """One check. `required` false informs and does not decide."""
+
+    name: str
+    component: str
+    status: CheckStatus
+    expected: str = ""
+    observed: str = ""
+    tolerance: str = ""
+    detail: str = ""
+    required: bool = True
+
+
+class ClaimChecked(_Part):
+    """A number that a paper printed, beside the one observed; it is no part of the verdict."""
+
+    metric: str
+    split: str
+    claimed: float
+    within: float
+    observed: Number | None
+    status: CheckStatus
+    source: str
+    verified: bool
+    note: str = ""
+
+
+class Metric(_Part):
+    """The last value that the task reported of a metric; null where it was no number."""
+
+    name: str
+    split: str
+    value: Number | None
+    label: str | None = Field(default=None, alias="class")
+    step: int | None = None
+
+
+class TableReported(_Part):
+    """A table that the task wrote (a confusion matrix, scores by class)."""
+
+    name: str
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+class OutputFile(_Part):
+    """A file that the task wrote; `sha256` and `bytes` as the host read them, null where it could not."""
+
+    name: str
+    path: str
+    sha256: str | None
+    bytes: int | None
+
+
+class ExperimentNamed(_Part):
+    """What was reproduced."""
+
+    name: str
+    title: str
+    paper: dict[str, str] | None = None
+
+
+class ManifestUsed(_Part):
+    """The manifest, by the bytes it had."""
+
+    path: str
+    sha256: str
+
+
+class RunIdentity(_Part):
+    """The run; times are UTC, RFC 3339."""
+
+    id: str
+    started: str | None
+    finished: str | None
+    version: str
+    """Of repro-tui."""
+
+
+class Failure(_Part):
+    """Why a run did not come to its end."""
+
+    message: str
+    where: str
+    hint: str
+    stage: str
+
+
+class Report(_Part):
+    """A whole report."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    verdict: Verdict
+    exit_code: int
+    summary: str
+    experiment: ExperimentNamed
+    manifest: ManifestUsed
+    run: RunIdentity
+    engine: EngineUsed | None
+    image: ImageUsed | None
+    environment_hash: str | None
+    checks: list[Check]
+    claims: list[ClaimChecked]
+    metrics: list[Metric]
+    tables: list[TableReported]
+    outputs: list[OutputFile]
+    timings_s: dict[str, float]
+    """Seconds by stage, in the order in which the stages ran."""
+    host: dict[str, Any]
+    """What the probe saw of the machine: recorded, no part of the verdict."""
+    failure: Failure | None
+
+
+def report_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a report (report.schema.json holds it)."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "repro-tui report, schema 1",
+        **Report.model_json_schema(by_alias=True, mode="serialization"),
+    }
