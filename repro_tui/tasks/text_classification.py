@@ -1,0 +1,195 @@
+"""Fine-tune an encoder checkpoint with a new classification head, and evaluate it once on the test split.
+
+Devlin et al. 2019, "BERT" (arXiv:1810.04805), section 4: the checkpoint's own pooled representation and one linear
+layer, all weights trained. Run as `python3 -m repro_tui.tasks.text_classification`; docs/tasks.md documents the job.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from repro_tui import wire
+from repro_tui.tasks.common import data, determinism, emit, loop, metrics
+from repro_tui.tasks.common.batches import Batch, evaluation_batches, training_batches
+from repro_tui.tasks.common.job import Job, TaskError, run
+
+DROPOUT_KEYS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "dropout", "attention_dropout",
+    "activation_dropout", "seq_classif_dropout", "pooler_dropout", "embedding_dropout", "mlp_dropout",
+    "hidden_dropout", "cls_dropout",
+)  # fmt: skip
+"""What the encoders' configurations call their dropout probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The hyperparameters of the task besides the loop's."""
+
+    train_batch_size: int
+    eval_batch_size: int
+    max_length: int
+    length_grouping: bool
+    dropout: float | None
+    averaging: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A split as the model takes it."""
+
+    name: str
+    encoded: list[dict[str, list[int]]]
+    """Token ids and masks of each example (N), unpadded."""
+    labels: list[int]
+    """Class numbers (N,)."""
+    lengths: list[int]
+    """In tokens (N,)."""
+
+
+def main(job: Job) -> None:
+    """Read, train, evaluate; everything the host is to know goes through `emit`."""
+    settings, loop_settings = job.settings(Settings), job.settings(loop.Settings)
+    disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    determinism.configure(seed=job.seed, level=job.level, threads=job.threads)
+    wire.emit("runtime", **determinism.runtime(device))
+
+    datasets = data.load_splits(job.splits)
+    for name in ("train", "test"):
+        if name not in datasets:
+            raise TaskError(f"there is no split {name!r}", "text_classification needs the splits train and test")
+    labels = data.label_set(datasets["train"])
+    if settings.averaging == "binary" and len(labels) != 2:
+        raise TaskError(f'averaging = "binary" needs two classes, train has {len(labels)}', 'Use "macro"')
+    tokenizer, model = load_checkpoint(job, labels, settings)
+    splits = {name: encode(name, dataset, labels, tokenizer, settings.max_length) for name, dataset in datasets.items()}
+    model.to(device)
+
+    def collate(split: Split, batch: Batch) -> dict[str, torch.Tensor]:
+        """Pad a batch to its longest member; returns tensors (B, T) and the labels (B,)."""
+        multiple = None if loop_settings.precision == "fp32" else 8  # what half-precision units take
+        padded: dict[str, torch.Tensor] = tokenizer.pad(
+            [split.encoded[i] for i in batch], pad_to_multiple_of=multiple, return_tensors="pt"
+        )
+        return {**padded, "labels": torch.tensor([split.labels[i] for i in batch])}
+
+    def evaluate(split: Split) -> tuple[list[int], metrics.Classification, float]:
+        """Return the predicted classes (N,), the metrics and the mean loss on a split."""
+        logits = torch.empty(len(split.labels), len(labels))
+        for batch, output in loop.predict(
+            model,
+            evaluation_batches(split.lengths, settings.eval_batch_size),
+            lambda batch: collate(split, batch),
+            precision=loop_settings.precision,
+        ):
+            logits[batch] = output.logits.float().cpu()
+        loss = cross_entropy(logits, torch.tensor(split.labels)).item()
+        predicted = logits.argmax(dim=-1).tolist()
+        found = metrics.classification(split.labels, predicted, labels, averaging=settings.averaging)
+        return predicted, found, loss
+
+    def validate(step: int) -> Mapping[str, float]:
+        _, found, loss = evaluate(splits["validation"])
+        values = {**found.values, "loss": loss}
+        emit.metrics(values, split="validation", step=step)
+        return values
+
+    emit.phase("train")
+    train = splits["train"]
+    checkpoint = loop.train(
+        model,
+        loop_settings,
+        batches=lambda epoch: training_batches(
+            train.lengths,
+            settings.train_batch_size,
+            seed=job.data_seed,
+            epoch=epoch,
+            grouped=settings.length_grouping,
+        ),
+        collate=lambda batch: collate(train, batch),
+        loss=lambda model, inputs: model(**inputs).loss,
+        evaluate=validate if "validation" in splits else None,
+    )
+    emit.weights(model, job.out)
+
+    emit.phase("evaluate")
+    if checkpoint is not None:
+        wire.emit("note", text=f"the weights are those after step {checkpoint.step}")
+        emit.metrics(checkpoint.metrics, split="validation")
+    test = splits["test"]
+    predicted, found, loss = evaluate(test)
+    emit.metrics({**found.values, "loss": loss}, split="test")
+    emit.table("per_class", *found.per_class)
+    emit.table("confusion_matrix", *found.confusion)
+    rows = ((i, labels[test.labels[i]], labels[number]) for i, number in enumerate(predicted))
+    emit.predictions(("example", "label", "predicted"), rows, job.out)
+
+
+def load_checkpoint(job: Job, labels: list[str], settings: Settings) -> tuple[Any, Any]:
+    """Return tokenizer and model of the checkpoint folder, the head new; raises TaskError for what cannot be one."""
+    if not (job.model / "config.json").is_file():
+        raise TaskError(f"{job.model} holds no config.json", "task.model names the folder with the checkpoint")
+    try:
+        config = AutoConfig.from_pretrained(
+            job.model, num_labels=len(labels), id2label=dict(enumerate(labels)), local_files_only=True
+        )
+        config.label2id = {label: number for number, label in enumerate(labels)}
+        if settings.dropout is not None:
+            config.update({key: settings.dropout for key in DROPOUT_KEYS if getattr(config, key, None) is not None})
+        tokenizer = AutoTokenizer.from_pretrained(job.model, local_files_only=True)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            job.model, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TaskError(f"{job.model}: {reason}", "Check that the artifacts of kind weights are all there") from None
+    if tokenizer.pad_token is None:
+        raise TaskError(f"{job.model}: the tokenizer has no padding token", "Use an encoder checkpoint")
+    positions = min(getattr(config, "max_position_embeddings", 0) or sys.maxsize, tokenizer.model_max_length)
+    if settings.max_length > positions:
+        raise TaskError(f"max_length is {settings.max_length}, the model takes {positions} tokens", "Lower it")
+    new_head(model, config)
+    return tokenizer, model
+
+
+def new_head(model: Any, config: Any) -> None:
+    """Draw all weights outside the encoder anew, N(0, initializer_range); biases are 0.
+
+    Also where the checkpoint has a head that fits, so that what is trained depends on the seed alone.
+    """
+    for name, module in model.named_children():
+        if name != model.base_model_prefix:
+            for parameter in module.parameters():
+                if parameter.ndim >= 2:
+                    torch.nn.init.normal_(parameter, std=getattr(config, "initializer_range", 0.02))
+                else:
+                    torch.nn.init.zeros_(parameter)
+
+
+def encode(name: str, dataset: Dataset, labels: list[str], tokenizer: Any, max_length: int) -> Split:
+    """Tokenise a split once; raises TaskError for a label that the training split does not have."""
+    numbers = data.label_numbers(name, dataset, labels)
+    tokenised = dataset.map(
+        lambda rows: tokenizer(rows["text"], rows.get("text_pair"), truncation=True, max_length=max_length),
+        batched=True,
+        remove_columns=dataset.column_names,
+        keep_in_memory=True,
+        new_fingerprint=f"tokenised-{name}",
+    )
+    encoded = tokenised.to_list()
+    return Split(name, encoded, numbers, [len(example["input_ids"]) for example in encoded])
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
