@@ -1,0 +1,71 @@
+"""Worker processes for the CPU-heavy parts of assembly; they never outlive the process that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from repro_tui.errors import InfrastructureError
+
+
+def cpu_count() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """A pool; each job is a module-level function and its arguments."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def run(
+        self, jobs: list[tuple[Callable[..., Any], tuple[Any, ...], int]], done: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Run jobs (function, arguments, weight), in the order given, and wait for all of them.
+
+        `done` is called with a job's weight as it ends. The first failure is raised, what had not begun is dropped.
+        """
+        futures: dict[Future[Any], int] = {
+            self._pool.submit(function, *arguments): weight for function, arguments, weight in jobs
+        }
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done(futures[future])
+        except BrokenProcessPool:
+            raise InfrastructureError(
+                "a worker process of the assembly was killed", hint="look for a lack of memory, and run it again"
+            ) from None
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Workers]:
+    """Give a pool of so many processes; started afresh, so that no thread or lock of this one is carried over."""
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin) as pool:
+        yield Workers(pool)
+
+
+def _begin() -> None:
+    """Make modes exact, leave SIGINT to the parent, and end when the parent does, however that happens."""
+    import signal
+
+    os.umask(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
