@@ -68,6 +68,7 @@ class DockerEngine:
     def __init__(self) -> None:
         self._client: DockerClient | None = None
         self._rootless = False
+        self._containerd = False
 
     def availability(self) -> Availability:
         """Ask the daemon for its version."""
@@ -141,7 +142,7 @@ class DockerEngine:
                 component="image",
                 where=image.name,
             )
-        layers = tuple(held.attrs.get("RootFS", {}).get("Layers") or ())
+        layers = _layers(held)
         if layers != image.diff_ids:
             raise DriftError(
                 f"Docker's image {held.id} has layers {', '.join(layers)}; assembled were {', '.join(image.diff_ids)}",
@@ -196,30 +197,37 @@ class DockerEngine:
                 raise EngineError(f"Docker does not work here: {available.reason}", hint=available.remedy)
             try:
                 self._client = Endpoint.find().connect()
-                self._rootless = "name=rootless" in " ".join(self._client.info().get("SecurityOptions") or ())
+                info = self._client.info()
+                self._rootless = "name=rootless" in " ".join(info.get("SecurityOptions") or ())
+                self._containerd = "io.containerd.snapshotter" in str(info.get("DriverStatus"))
             except Exception as error:
                 raise _engine_error(error, "Docker does not answer") from error
         return self._client
 
-    @staticmethod
-    def _loaded(client: DockerClient, image: Image) -> Any | None:
-        """Return the daemon's image: its ID is the config digest, or the manifest digest with the containerd store."""
+    def _loaded(self, client: DockerClient, image: Image) -> Any | None:
+        """Return the daemon's image, None where it has it not.
+
+        Its ID is the config digest. With the containerd store it is the digest of a manifest of Docker's own, so there
+        the tag is asked, and believed where the layers are the assembled ones.
+        """
         from docker.errors import DockerException, ImageNotFound
 
-        for digest in (image.config_digest, image.manifest_digest):
+        for reference in (image.config_digest, tag(image)) if self._containerd else (image.config_digest,):
             try:
-                return client.images.get(digest)
+                held = client.images.get(reference)
             except ImageNotFound:
                 continue
             except DockerException as error:
                 raise _engine_error(error, "Docker cannot be asked for the image") from error
+            if reference == image.config_digest or _layers(held) == image.diff_ids:
+                return held
         return None
 
     @staticmethod
     def _load(image: Image, progress: Progress) -> None:
         from repro_tui.images import archive
 
-        total = sum(layer.size_bytes for layer in image.layers)
+        total = archive.archive_size_bytes(image)
 
         def counted(chunks: Iterable[bytes]) -> Iterator[bytes]:
             done = 0
@@ -232,7 +240,7 @@ class DockerEngine:
             client = Endpoint.find().connect(None)
             try:
                 load: Callable[..., Iterator[dict[str, Any]]] = client.api.load_image
-                for answer in load(counted(archive.stream(image)), quiet=True):
+                for answer in load(counted(archive.docker_archive(image, (tag(image),))), quiet=True):
                     if "error" in answer:
                         raise EngineError(f"Docker did not load image {image.name}: {answer['error']}")
             finally:
@@ -284,6 +292,15 @@ class DockerEngine:
             "labels": {LABEL: str(workers.current()), LABEL_RUN: spec.run_id},
             "stdin_open": False,
         }
+
+
+def tag(image: Image) -> str:
+    """Return the name under which Docker lists the image; without one `docker image prune` would take it."""
+    return f"repro-tui/{image.name}:{image.config_digest.removeprefix('sha256:')[:12]}"
+
+
+def _layers(held: Any) -> tuple[str, ...]:
+    return tuple(held.attrs.get("RootFS", {}).get("Layers") or ())
 
 
 _CAPABILITIES = ("memory", "processes", "cpus", "time", "network", "root", "user", "devices")

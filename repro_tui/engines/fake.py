@@ -54,15 +54,19 @@ Behaviour = Callable[[FakeContainer], "int | Outcome"]
 
 def host_process(container: FakeContainer) -> int:
     """Run the argument vector on the host, with the container's paths in it and its environment replaced."""
-
     argv = [container.mapped(word) for word in container.spec.argv]
     if argv[0] in {"python3", "/usr/bin/python3", "/usr/local/bin/python3"}:
         argv[0] = sys.executable
     with container.spec.log.open("ab") as log:
         container.process = subprocess.Popen(
-            argv, env={key: container.mapped(value) for key, value in container.spec.environment.items()},
-            cwd=container.mapped(container.spec.cwd), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            argv,
+            env={key: container.mapped(value) for key, value in container.spec.environment.items()},
+            cwd=container.mapped(container.spec.cwd),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     if container.stopped.is_set():
         _signal(container, signal.SIGKILL)
     returned = container.process.wait()
