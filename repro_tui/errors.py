@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -110,3 +111,15 @@ class CancelledError(ReproError):
     """The user cancelled."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+def from_os_error(error: OSError) -> InfrastructureError:
+    """Return what the operating system refused as an error that names the file and a remedy."""
+    where = " → ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    reason = error.strerror or str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StoreFullError(
+            f"no space left: {reason}", where=where, hint="free some space, or `repro-tui prune` to shrink the store"
+        )
+    hint = "check who owns it and its mode" if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS} else ""
+    return InfrastructureError(f"the operating system refused: {reason}", where=where, hint=hint)

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "repro_tui"
 # Highest first: a layer imports only from layers below it (and from itself).
 LAYERS = (
     {"cli"},
-    {"report"},
     {"pipeline", "doctor"},
+    {"report"},
     {"engines"},
     {"images"},
     {"artifacts"},
@@ -107,7 +107,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_stages_are_files() -> None:
-    from repro_tui.pipeline.runner import STAGES
+    from repro_tui.pipeline.plan import STAGES
 
     for stage in STAGES:
         assert (PACKAGE / "pipeline" / "stages" / f"{stage}.py").is_file()

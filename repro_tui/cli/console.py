@@ -1,0 +1,111 @@
+"""The one place that writes to a person, and that turns an error into an exit code.
+
+stdout is data (a report, a list, a log); everything for people goes to stderr. A reader that leaves early
+(`repro-tui list | head -1`) is no error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+
+from repro_tui.errors import ArtifactUnavailableError, ExitCode, ManifestError, ReproError, from_os_error
+
+ENV_DEBUG = "REPRO_TUI_DEBUG"
+"""Set to 1: an error shows its traceback."""
+
+
+def say(text: str) -> None:
+    """Write a line for people, to stderr; a closed stderr is ignored."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (BrokenPipeError, ValueError):
+        _to_nowhere(2)
+
+
+def data(text: str) -> bool:
+    """Write text to stdout as it is, and say whether anybody still reads there."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _to_nowhere(1)
+        return False
+    return True
+
+
+def raw(content: bytes) -> None:
+    """Write bytes to stdout as they are; raises BrokenPipeError when nobody reads there."""
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command and return its exit code, whatever it raises."""
+    try:
+        code = int(command())
+        data("")
+    except ReproError as error:
+        _debug()
+        explain(error)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        say("interrupted")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        _to_nowhere(1)
+        return 0
+    except OSError as error:
+        _debug()
+        explain(from_os_error(error))
+        return int(ExitCode.INFRASTRUCTURE)
+    except Exception as error:
+        _debug()
+        say(f"error: this should not have happened: {type(error).__name__}: {error}")
+        say(f"  the traceback is in {_save_traceback()}; please report it")
+        return int(ExitCode.INFRASTRUCTURE)
+    return code
+
+
+def explain(error: ReproError) -> None:
+    """Write an error as what, where and what to do."""
+    say(f"error: {error.message}")
+    if isinstance(error, ManifestError):
+        for problem in error.problems:
+            say(_indented(problem))
+    if isinstance(error, ArtifactUnavailableError):
+        for line in error.tried:
+            say(f"  tried {line}")
+    if error.where:
+        say(f"  where: {error.where}")
+    if error.hint:
+        say(f"  hint:  {error.hint}")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" if line else "" for line in text.splitlines())
+
+
+def _debug() -> None:
+    if os.environ.get(ENV_DEBUG) == "1":
+        traceback.print_exc()
+
+
+def _save_traceback() -> str:
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="repro-tui-", suffix=".traceback.txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+    except OSError as error:
+        return f"(not saved: {error})"
+    return name
+
+
+def _to_nowhere(descriptor: int) -> None:
+    """Point a closed stream at /dev/null, so that the interpreter's last flush does not complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

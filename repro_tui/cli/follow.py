@@ -1,0 +1,118 @@
+"""Follow a run to its end: `run` and `attach` do it, with the same reporters and the same exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Protocol, Self
+
+from repro_tui.cli import console, words
+from repro_tui.errors import ExitCode, InfrastructureError
+from repro_tui.runs.directory import RunDirectory
+from repro_tui.runs.reader import RunReader
+from repro_tui.runs.state import RunState
+
+_POLL_S = 0.1
+_WORKER_LOG_LINES = 5
+
+
+class Reporter(Protocol):
+    """Shows the state of a run to a person, as often as it is given one."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def show(self, state: RunState) -> None:
+        """Show what is new."""
+
+    def message(self, text: str) -> None:
+        """Say something that is not in the state."""
+
+
+class _Detached(Exception):  # noqa: N818 - no error: the user wants to leave
+    """Ctrl-C while watching somebody else's run, or for the third time."""
+
+
+def follow(run: RunDirectory, *, process: subprocess.Popen[bytes] | None, json: bool, plain: bool) -> int:
+    """Follow a run to its verdict and return its exit code.
+
+    `process` is the worker where this process started it: then Ctrl-C cancels the run, else it only leaves.
+    Raises InfrastructureError where the worker died without a word.
+    """
+    reader = RunReader(run)
+    with _reporter(plain=plain) as reporter:
+        try:
+            _watch(reader, reporter, process)
+        except _Detached:
+            reporter.message(f"the run goes on; follow it with:  repro-tui attach {run.path}")
+            return int(ExitCode.INTERRUPTED)
+    if not reader.state.finished:
+        raise _death(run, process)
+    if process is not None:
+        process.wait()
+    if json:
+        console.data(run.report.read_text(encoding="utf-8"))
+    else:
+        console.data("\n".join(words.summary(reader.state)) + f"\nreport: {run.report_markdown}\n")
+    return int(reader.state.exit_code or 0)
+
+
+def _reporter(*, plain: bool) -> Reporter:
+    if plain or not (sys.stderr.isatty() and sys.stdout.isatty()):
+        from repro_tui.cli.plain import PlainReporter
+
+        return PlainReporter()
+    from repro_tui.cli.live import LiveReporter
+
+    return LiveReporter()
+
+
+def _watch(reader: RunReader, reporter: Reporter, process: subprocess.Popen[bytes] | None) -> None:
+    """Return when the run has said its last word, or its worker is gone."""
+    interrupts = 0
+    while True:
+        try:
+            ended = reader.died() if process is None else process.poll() is not None
+            new = reader.poll()
+            if ended:
+                reader.read_all()
+            reporter.show(reader.state)
+            if ended or reader.state.finished:
+                return
+            if not new:
+                time.sleep(_POLL_S)
+        except KeyboardInterrupt:
+            interrupts += 1
+            _on_interrupt(reader.run, reporter, interrupts, own=process is not None)
+
+
+def _on_interrupt(run: RunDirectory, reporter: Reporter, times: int, *, own: bool) -> None:
+    if not own or times > 2:
+        raise _Detached
+    run.request_cancel("Ctrl-C", now=times == 2)
+    if times == 1:
+        reporter.message("cancelling: the training has 10 s to end by itself; Ctrl-C again kills it")
+    else:
+        reporter.message("killing it")
+
+
+def _death(run: RunDirectory, process: subprocess.Popen[bytes] | None) -> InfrastructureError:
+    """Return the error for a worker that is gone without its last word."""
+    log = run.log("worker")
+    how = "died"
+    if process is not None and process.returncode < 0:
+        how = f"was killed by signal {-process.returncode}"
+    elif process is not None:
+        how = f"ended with exit code {process.returncode}"
+    try:
+        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_WORKER_LOG_LINES:]
+    except OSError:
+        last = []
+    said = f"; its last words: {words.printable(' | '.join(last))}" if last else ""
+    return InfrastructureError(
+        f"the worker of {run.id} {how} before the run was over{said}",
+        where=str(log),
+        hint="nothing half-done is kept: run it again",
+    )

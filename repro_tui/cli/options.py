@@ -1,0 +1,40 @@
+"""Options that several commands share: the folder of the runs, and which run is meant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from repro_tui.runs.directory import RunDirectory
+
+ENV_RUNS = "REPRO_TUI_RUNS"
+"""Environment variable that names the folder of the runs."""
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add --runs."""
+    parser.add_argument(
+        "--runs", metavar="DIR", type=Path, help=f"folder of the runs (default: ${ENV_RUNS}, else ./runs)"
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add --runs and the argument RUN."""
+    parser.add_argument("name", metavar="RUN", help='id of a run, the beginning of one, its folder, or "last"')
+    add_runs(parser)
+
+
+def runs_folder(arguments: argparse.Namespace) -> Path:
+    """Return the folder of the runs."""
+    given: Path | None = arguments.runs
+    return given if given is not None else Path(os.environ.get(ENV_RUNS) or "runs")
+
+
+def chosen_run(arguments: argparse.Namespace) -> RunDirectory:
+    """Return the run that RUN names; raises UsageError."""
+    from repro_tui.runs.catalog import find_run
+
+    return find_run(runs_folder(arguments), arguments.name)

@@ -1,0 +1,113 @@
+"""`repro-tui run MANIFEST`: make a run directory, start its worker, follow it to the verdict."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro_tui.cli import console
+from repro_tui.cli.options import add_runs, runs_folder
+
+if TYPE_CHECKING:
+    from repro_tui.runs.directory import RunDirectory
+
+ENV_MIRROR = "REPRO_TUI_MIRROR"
+"""Mirror folders, separated like those of PATH."""
+ENV_DEBIAN_MIRROR = "REPRO_TUI_DEBIAN_MIRROR"
+"""Address of a Debian mirror."""
+_SEEDS = 2**32
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "run",
+        help="rerun an experiment and say whether it was reproduced",
+        description="Rerun the experiment of a manifest and say whether it was reproduced. Ctrl-C cancels the run; "
+        "closing the terminal does not.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="the manifest, a TOML file")
+    parser.add_argument(
+        "--engine", metavar="NAME", help="docker or embedded (default: the manifest's wish, else what works)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report, and nothing else, to stdout")
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of a live display")
+    parser.add_argument("--detach", action="store_true", help="return at once; print the run's id to stdout")
+    add_runs(parser)
+    parser.add_argument(
+        "--store", metavar="DIR", type=Path, help="folder of the store (default: $REPRO_TUI_STORE, else the cache)"
+    )
+    parser.add_argument(
+        "--mirror", metavar="DIR", type=Path, action="append", default=[],
+        help=f"folder with files named by digest or in a SHA256SUMS file; repeatable; also ${ENV_MIRROR}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--debian-mirror", metavar="URL",
+        help=f"any Debian mirror, where the host's package manager knows no Debian; also ${ENV_DEBIAN_MIRROR}",
+    )  # fmt: skip
+    parser.add_argument("--offline", action="store_true", help="use the store, mirrors and local files only")
+    parser.add_argument(
+        "--seed", metavar="N", type=_seed, help="another seed than the manifest's; the job then differs from the record"
+    )
+    parser.add_argument(
+        "--allow-drift", action="store_true", help="go on where a pin drifted; the verdict stays ENVIRONMENT DRIFT"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start the run, and follow it unless it is to be detached."""
+    from repro_tui.pipeline import worker
+
+    directory = prepare(arguments)
+    process = worker.spawn(directory)
+    if arguments.detach:
+        console.say(f"detached; follow it with:  repro-tui attach {_how_to_name(directory)}")
+        console.data(f"{directory.id}\n")
+        return 0
+    from repro_tui.cli.follow import follow
+
+    return follow(directory, process=process, json=arguments.json, plain=arguments.plain)
+
+
+def prepare(arguments: argparse.Namespace) -> RunDirectory:
+    """Make the run directory; raises ManifestError before there is one where the manifest has problems."""
+    from repro_tui.manifest.loading import load
+    from repro_tui.pipeline.plan import Options
+    from repro_tui.runs.directory import RunDirectory
+
+    loaded = load(arguments.manifest)
+    mirrors = [*arguments.mirror, *(Path(each) for each in os.environ.get(ENV_MIRROR, "").split(os.pathsep) if each)]
+    experiment = loaded.manifest.experiment
+    directory = RunDirectory.create(runs_folder(arguments).absolute(), experiment.name)
+    directory.manifest.write_text(loaded.text, encoding="utf-8", newline="")
+    Options(
+        manifest=str(loaded.path.absolute()),
+        experiment=experiment.name,
+        title=experiment.title,
+        engine=arguments.engine,
+        store=str(arguments.store.absolute()) if arguments.store else None,
+        mirrors=tuple(str(mirror.absolute()) for mirror in mirrors),
+        debian_mirror=arguments.debian_mirror or os.environ.get(ENV_DEBIAN_MIRROR) or None,
+        offline=arguments.offline,
+        seed=arguments.seed,
+        allow_drift=arguments.allow_drift,
+    ).write(directory.options)
+    return directory
+
+
+def _seed(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < _SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {_SEEDS - 1}")
+    return value
+
+
+def _how_to_name(directory: RunDirectory) -> str:
+    return directory.id if directory.path.parent == Path("runs").absolute() else str(directory.path)

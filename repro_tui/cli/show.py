@@ -1,0 +1,62 @@
+"""`repro-tui show RUN`: the report of a run, or how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from repro_tui.cli import console
+from repro_tui.cli.options import add_run, chosen_run
+from repro_tui.errors import InfrastructureError
+
+if TYPE_CHECKING:
+    from repro_tui.runs.directory import RunDirectory
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser("show", help="print the report of a run, or how far it is", allow_abbrev=False)
+    add_run(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="report.json as it is")
+    form.add_argument("--markdown", action="store_true", help="report.md as it is")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what there is to stdout; the exit code says whether that could be done, not what the verdict is."""
+    directory = chosen_run(arguments)
+    if arguments.json or arguments.markdown:
+        report = directory.report if arguments.json else directory.report_markdown
+        if not report.is_file():
+            raise InfrastructureError(
+                f"{directory.id} has no report",
+                where=str(report),
+                hint="a run has one once it has ended; `repro-tui show` without options says how far it is",
+            )
+        console.data(report.read_text(encoding="utf-8"))
+    else:
+        console.data(_describe(directory))
+    return 0
+
+
+def _describe(directory: RunDirectory) -> str:
+    from repro_tui.cli import words
+    from repro_tui.runs.directory import Liveness
+    from repro_tui.runs.reader import RunReader
+
+    alive = directory.liveness() is not Liveness.ENDED
+    state = RunReader(directory).read_all()
+    lines = [words.printable(f"{directory.id}: {state.title}")]
+    if state.engine is not None:
+        lines.append(words.printable(f"  engine {state.engine.engine} ({state.engine.reason})"))
+    for stage in state.stages.values():
+        took = words.duration(stage.elapsed_s) if stage.elapsed_s else ""
+        what = words.progress(state, stage, time.time()) if stage.running else words.printable(stage.detail)
+        word = words.status(stage) if alive or not stage.running else "died"
+        lines.append(f"  {word:9}  {stage.name:11}  {took:>12}  {what}".rstrip())
+    lines += ["", *words.summary(state)]
+    if not state.finished:
+        lines.append("RUNNING" if alive else f"DIED: the worker is gone without its last word; see {directory.logs}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,122 @@
+"""How the state of a run is put into words: sizes, durations, stages, checks. Pure functions of the state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from repro_tui.events import CheckResult, CheckStatus, Notice
+from repro_tui.runs.state import RunState, Stage
+
+_DIGEST = re.compile(r"^(sha256:)?[0-9a-f]{64}$")
+_PASSED = frozenset({CheckStatus.MATCH, CheckStatus.WITHIN_TOLERANCE})
+_RESULTS = frozenset({"metrics", "digests"})
+
+
+def printable(text: str) -> str:
+    """Return text from a manifest, a task or a tool without what could steer a terminal; line ends stay."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text.replace("\t", " "))
+
+
+def duration(seconds: float) -> str:
+    """Return "8.3 s", "4 min 05 s" or "1 h 02 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float) -> str:
+    """Return "12.3 MB" (powers of 1000)."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def status(stage: Stage) -> str:
+    """Return the word for where a stage is."""
+    if stage.running:
+        return "running"
+    return stage.status.value if stage.status is not None else "waiting"
+
+
+def amount(stage: Stage) -> str:
+    """Return how far a stage is, "12.3 MB of 98.0 MB" or "step 30 of 170"; empty where it does not tell."""
+    if not stage.done and not stage.total:
+        return ""
+    if stage.unit == "bytes":
+        return f"{size(stage.done)} of {size(stage.total)}" if stage.total else size(stage.done)
+    unit = stage.unit.removesuffix("s") or "step"
+    return f"{unit} {stage.done} of {stage.total}" if stage.total else f"{unit} {stage.done}"
+
+
+def left_s(stage: Stage, now: float) -> float | None:
+    """Return the time a stage still needs at the pace it had so far; None where that cannot be said yet."""
+    if not stage.running or stage.started_at is None or not 0 < stage.done < stage.total:
+        return None
+    elapsed_s = now - stage.started_at
+    return elapsed_s * (stage.total - stage.done) / stage.done if elapsed_s >= 1 else None
+
+
+def numbers(state: RunState) -> str:
+    """Return the newest of what the task tells of each step: "loss 0.2143, learning_rate 3e-05"."""
+    latest = ((name, series.last) for name, series in state.series.items() if "/" not in name)
+    return printable(", ".join(f"{name} {last[1]:.4g}" for name, last in list(latest)[:4] if last is not None))
+
+
+def progress(state: RunState, stage: Stage, now: float) -> str:
+    """Return one line on a running stage: how far, the newest numbers, the time left."""
+    parts = [amount(stage), printable(stage.text)]
+    if stage.name in {"train", "evaluate"}:
+        parts.append(numbers(state))
+    left = left_s(stage, now)
+    if left is not None:
+        parts.append(f"about {duration(left)} left")
+    return ", ".join(part for part in parts if part)
+
+
+def notice(event: Notice) -> str:
+    """Return a notice as text, its hint below it."""
+    return printable(f"{event.level}: {event.message}" + (f"\n  hint: {event.hint}" if event.hint else ""))
+
+
+def check(result: CheckResult) -> str:
+    """Return a check on one line."""
+    parts = [f"{result.name}: {result.status.value}"]
+    if result.status is not CheckStatus.NOT_RUN and result.observed and result.observed != result.expected:
+        parts.append(f"{short(result.observed)}, expected {short(result.expected)} {result.tolerance}".rstrip())
+    elif result.observed:
+        parts.append(short(result.observed))
+    if result.detail:
+        parts.append(f"({result.detail})")
+    return printable(" ".join(parts))
+
+
+def short(value: str) -> str:
+    """Return a digest by its first twelve digits, anything else as it is."""
+    return f"{value.removeprefix('sha256:')[:12]}…" if _DIGEST.match(value) else value
+
+
+def summary(state: RunState) -> Iterator[str]:
+    """Yield the last lines of a run: what decided, each result, and each pin that does not hold."""
+    shown = [each for each in state.checks.values() if each.component in _RESULTS or each.status not in _PASSED]
+    held = len(state.checks) - len(shown)
+    rows = [
+        (each.name, each.status.value, short(each.observed) or "-", short(each.expected) or "-", each.tolerance)
+        for each in shown
+    ]
+    if rows:
+        table = [("check", "status", "observed", "expected", "tolerance"), *rows]
+        widths = [max(len(row[column]) for row in table) for column in range(5)]
+        for row in table:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            yield printable("  " + "  ".join(cells).rstrip())
+    if held:
+        yield f"  {held} more {'check' if held == 1 else 'checks'} hold"
+    if state.verdict is not None:
+        yield ""
+        yield printable(f"{state.verdict.value}: {state.summary}")

@@ -1,0 +1,102 @@
+"""What a run was asked to do: its options, its stages in order, and the checks that a manifest calls for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro_tui.errors import InfrastructureError
+from repro_tui.events import CheckResult, CheckStatus
+
+if TYPE_CHECKING:
+    from repro_tui.manifest.loading import LoadedManifest
+    from repro_tui.manifest.models import Artifact
+
+STAGES = ("resolve", "image", "artifacts", "environment", "train", "evaluate", "verify", "report")
+"""In the order in which they run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line said; the worker reads it from options.json in the run directory. Paths are absolute."""
+
+    manifest: str
+    experiment: str
+    title: str
+    engine: str | None = None
+    store: str | None = None
+    mirrors: tuple[str, ...] = ()
+    debian_mirror: str | None = None
+    offline: bool = False
+    seed: int | None = None
+    allow_drift: bool = False
+
+    def write(self, path: Path) -> None:
+        """Write the options as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Options:
+        """Read what `write` wrote; raises InfrastructureError for anything else."""
+        try:
+            body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{**body, "mirrors": tuple(body["mirrors"])})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InfrastructureError(f"the run's options cannot be read: {error}", where=str(path)) from None
+
+
+MANIFEST_DIGEST = "image manifest digest"
+CONFIG_DIGEST = "image config digest"
+TASK_CODE = "task code"
+JOB = "job"
+ENVIRONMENT = "environment hash"
+"""Names of checks, as the report has them."""
+
+
+def planned_checks(loaded: LoadedManifest, at: float) -> Iterator[CheckResult]:
+    """Yield every check that the manifest calls for as "not run", in the order in which they will be made."""
+    from repro_tui.manifest.canonical import digest
+    from repro_tui.verify.metrics import digest_check_name, metric_check_name, tolerance_text
+
+    manifest = loaded.manifest
+
+    def planned(name: str, component: str, expected: str, tolerance: str = "") -> CheckResult:
+        return CheckResult(
+            at=at,
+            name=name,
+            component=component,
+            status=CheckStatus.NOT_RUN,
+            expected=expected,
+            tolerance=tolerance,
+        )
+
+    if manifest.task.name is not None and manifest.task.code_sha256 is not None:
+        yield planned(TASK_CODE, "job", manifest.task.code_sha256)
+    if loaded.record is not None:
+        yield planned(JOB, "job", digest(loaded.record.job))
+    if manifest.image.manifest_digest is not None:
+        yield planned(MANIFEST_DIGEST, "image", manifest.image.manifest_digest)
+    if manifest.image.config_digest is not None:
+        yield planned(CONFIG_DIGEST, "image", manifest.image.config_digest)
+    for artifact in manifest.artifacts:
+        yield planned(artifact_check(artifact), "artifacts", pin(artifact))
+    if manifest.environment.hash is not None:
+        yield planned(ENVIRONMENT, "environment", manifest.environment.hash)
+    for metric in manifest.expected.metrics:
+        name = metric_check_name(metric.name, metric.split)
+        yield planned(name, "metrics", repr(metric.value), tolerance_text(metric))
+    for output in manifest.expected.digests:
+        yield planned(digest_check_name(output.name), "digests", output.sha256, "bit for bit")
+
+
+def artifact_check(artifact: Artifact) -> str:
+    """Return the name of the check of an artifact."""
+    return f"artifact {artifact.name}"
+
+
+def pin(artifact: Artifact) -> str:
+    """Return the artifact's digest: of the file, or of the tree."""
+    return artifact.sha256 or artifact.tree_sha256 or ""

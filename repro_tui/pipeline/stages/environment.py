@@ -1,0 +1,65 @@
+"""environment: look at the environment from inside, in a container of the same image, and compare it with the pins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+from repro_tui.errors import DriftError
+from repro_tui.events import CheckStatus
+from repro_tui.pipeline import containers
+from repro_tui.pipeline.context import Context, StageResult
+from repro_tui.pipeline.supervise import Supervised
+from repro_tui.verify.environment import PROBE, environment_checks, environment_hash, read_summary
+
+_ARGV = ("python3", "-I", "/job/probe.py", "/out")
+
+
+def run(context: Context) -> StageResult:
+    """Leave `context.summary`; drift ends the run here, named down to the file where that is known."""
+    containers.write_readable(context.run.job / "probe.py", PROBE.read_bytes())
+    _probe(context)
+    loaded = context.loaded
+    context.summary = read_summary(context.run.environment)
+    checks = environment_checks(
+        context.summary,
+        at=time.time(),
+        pinned_hash=loaded.manifest.environment.hash,
+        expected=loaded.record.environment if loaded.record is not None else None,
+        inventory=context.image.inventory,
+        observed_files=context.run.files,
+    )
+    for check in checks:
+        context.record(check)
+    differing = [check for check in checks if check.status is CheckStatus.DIFFERS and check.required]
+    if differing:
+        detail = next((check.detail for check in differing if check.detail), "")
+        context.drift(
+            DriftError(
+                f"the environment is not the pinned one: {detail or differing[0].name}",
+                component="environment",
+                where="environment.hash",
+                hint="the checks name every difference; --allow-drift trains all the same",
+            )
+        )
+    return StageResult(detail=environment_hash(context.summary))
+
+
+def _probe(context: Context) -> None:
+    out = context.run.path / "probe"
+    out.mkdir(exist_ok=True)
+    out.chmod(0o755)
+    spec = containers.probe_spec(context, _ARGV, out, context.log)
+    with context.interrupt.shielded():
+        supervised = Supervised(context, context.engine.start(context.image, spec), spec)
+        while not supervised.step():
+            pass
+        supervised.result("the environment probe")
+    for source, target in (
+        (out / "environment.json", context.run.environment),
+        (out / "files.jsonl", context.run.files),
+    ):
+        if source.is_file() and not source.is_symlink():
+            os.replace(source, target)
+    shutil.rmtree(out, ignore_errors=True)

@@ -1,0 +1,159 @@
+"""resolve: read the manifest, see that this host can run it and that the recorded job is the one asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import re
+import time
+from pathlib import Path
+
+from repro_tui.engines.choose import choose
+from repro_tui.errors import DriftError, EngineError, InfrastructureError
+from repro_tui.events import CheckResult, CheckStatus, EngineChosen
+from repro_tui.manifest import code, loading, pins
+from repro_tui.manifest.loading import LoadedManifest
+from repro_tui.pipeline.context import Context, StageResult
+from repro_tui.pipeline.plan import JOB, TASK_CODE, planned_checks
+from repro_tui.verify.job import describe
+
+_SHOWN = 20
+
+
+def run(context: Context) -> StageResult:
+    """Load the manifest, plan the checks, compare the job with its record, and choose an engine."""
+    options = context.options
+    loaded = loading.load(Path(options.manifest))
+    if loaded.text != context.run.manifest.read_text(encoding="utf-8"):
+        raise InfrastructureError(
+            "the manifest was changed while the run was starting", where=options.manifest, hint="run it again"
+        )
+    context.loaded = loaded if options.seed is None else _with_seed(loaded, options.seed)
+    for planned in planned_checks(context.loaded, time.time()):
+        context.record(planned)
+    _check_host(context.loaded)
+    _choose_engine(context)
+    _check_code(context)
+    _check_job(context)
+    return StageResult(detail=f"{loaded.manifest.experiment.name}, engine {context.engine.name}")
+
+
+def _with_seed(loaded: LoadedManifest, seed: int) -> LoadedManifest:
+    manifest = loaded.manifest
+    determinism = manifest.determinism.model_copy(update={"seed": seed})
+    return dataclasses.replace(loaded, manifest=manifest.model_copy(update={"determinism": determinism}))
+
+
+def _check_host(loaded: LoadedManifest) -> None:
+    """Refuse what cannot work here, before anything is downloaded."""
+    manifest = loaded.manifest
+    machine = {"x86_64": "linux/amd64", "AMD64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/arm64"}
+    here = machine.get(platform.machine(), platform.machine())
+    if here != manifest.image.platform:
+        raise InfrastructureError(
+            f"the image is for {manifest.image.platform}, this host is {here}",
+            where="image.platform",
+            hint="run it on a machine of that kind",
+        )
+    if manifest.resources.gpus:
+        raise InfrastructureError(
+            f"the manifest asks for {manifest.resources.gpus} GPU(s), and no engine here hands one to a container",
+            where="resources.gpus",
+            hint="run it on a host with GPUs and an engine that hands them on; `repro-tui doctor` shows what is here",
+        )
+    wanted = manifest.environment.cpu_capability
+    flags = cpu_flags()
+    needed = {"default": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
+    missing = needed[wanted] - flags
+    if flags and missing:
+        raise InfrastructureError(
+            f"the manifest pins CPU capability {wanted}, and this CPU has no {', '.join(sorted(missing))}",
+            where="environment.cpu_capability",
+            hint="run it on a CPU that has it; with less, the last bits of the result would be others",
+        )
+
+
+def cpu_flags() -> set[str]:
+    """Return the flags of this host's CPU as the kernel names them; empty where it does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return set(found[1].split()) if found else set()
+
+
+def _choose_engine(context: Context) -> None:
+    choice = choose(context.options.engine, context.loaded.manifest.resources.engine)
+    if not choice.availability.ok:
+        raise EngineError(
+            f"the {choice.engine.name} engine does not work here: {choice.availability.reason}",
+            hint=choice.availability.remedy or "`repro-tui doctor` says more",
+        )
+    context.engine = choice.engine
+    context.emit(
+        EngineChosen(
+            at=time.time(),
+            engine=choice.engine.name,
+            host=choice.availability.host,
+            reason=choice.reason,
+            capabilities=dict(choice.engine.capabilities()),
+        )
+    )
+    for name in choice.engine.sweep():
+        context.notice("info", f"removed {name}, left behind by a run whose worker died")
+
+
+def _check_code(context: Context) -> None:
+    task = context.loaded.manifest.task
+    if task.name is None or task.code_sha256 is None:
+        return
+    observed = code.builtin_code_digest(task.name)
+    same = context.compare(
+        TASK_CODE,
+        "job",
+        expected=task.code_sha256,
+        observed=observed,
+        detail=f"the code of the built-in task {task.name} is not the pinned one",
+    )
+    if not same:
+        context.drift(
+            DriftError(
+                f"the code of the built-in task {task.name} has digest {observed}, the pin says {task.code_sha256}",
+                component="job",
+                where="task.code_sha256",
+                hint="install the version of repro-tui that the manifest was recorded with",
+            )
+        )
+
+
+def _check_job(context: Context) -> None:
+    """Compare everything the result depends on with what was recorded, key by key."""
+    loaded = context.loaded
+    if loaded.record is None:
+        return
+    job = pins.pinned_job(loaded)
+    differences = [describe(*each) for each in pins.differences(loaded.record.job, job, "")]
+    context.record(
+        CheckResult(
+            at=time.time(),
+            name=JOB,
+            component="job",
+            status=CheckStatus.DIFFERS if differences else CheckStatus.MATCH,
+            expected=pins.digest(loaded.record.job),
+            observed=pins.digest(job),
+            detail="; ".join(differences[:_SHOWN]),
+        )
+    )
+    if not differences:
+        return
+    error = DriftError(
+        "the job is not the recorded one: " + "; ".join(differences[:_SHOWN]),
+        component="job",
+        where=context.options.manifest,
+        hint="undo the change, or record the changed job anew; --allow-drift runs it all the same",
+    )
+    if context.options.seed is not None:
+        context.notice("warning", f"{error.message} (going on: --seed asked for it)")
+    else:
+        context.drift(error)
