@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from repro_tui.artifacts.packages import DebPin, WheelPin
 from repro_tui.artifacts.store import Store, disk_errors, make_folder, remove_tree
 from repro_tui.images import bytecode, inventory, layers, layout, root
 from repro_tui.images.bytecode import RunInRoot
@@ -37,13 +38,13 @@ Progress = Callable[[int, int, str], None]
 
 
 class Fetcher(Protocol):
-    """What assembly needs of artifacts.fetch.Fetcher: files whose digests were checked against the lock."""
+    """What assembly needs of artifacts.fetch.Fetcher: files in the order of the pins, their digests checked."""
 
-    def wheel(self, name: str, version: str, sha256s: Sequence[str]) -> Path:
-        """Return one wheel."""
+    def wheels(self, pins: Sequence[WheelPin]) -> list[Path]:
+        """Return a wheel for each pin."""
 
-    def deb(self, name: str, version: str, architecture: str, sha256: str, pool_path: str) -> Path:
-        """Return one Debian package."""
+    def debs(self, pins: Sequence[DebPin]) -> list[Path]:
+        """Return each Debian package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +104,10 @@ def assemble(
         if (image := _open(planned, store)) is not None:
             return image
         remove_tree(store.folder("images", planned.key))
-        debs = [
-            (deb, fetcher.deb(deb.name, deb.version, deb.architecture, deb.sha256, deb.pool_path))
-            for deb in planned.debs
-        ]
+        debs = list(zip(planned.debs, fetcher.debs(planned.debs), strict=True))
         wheels = [
-            WheelFile(wheel.name, wheel.version, _sha256(path), path)
-            for wheel in planned.wheels
-            for path in [fetcher.wheel(wheel.name, wheel.version, wheel.sha256s)]
+            WheelFile(pin.name, pin.version, _which(path, pin.sha256s), path)
+            for pin, path in zip(planned.wheels, fetcher.wheels(planned.wheels), strict=True)
         ]
         count = processes or cpu_count()
         with disk_errors(store.root), store.scratch() as scratch, workers(count) as pool:
@@ -161,6 +158,11 @@ def _expected(item: Item) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _which(path: Path, sha256s: Sequence[str]) -> str:
+    """Return which of the pinned digests a checked wheel has; the store names files by digest."""
+    return path.name if path.name in sha256s else _sha256(path)
 
 
 def _key(*parts: Any) -> str:
@@ -257,10 +259,10 @@ class _Assembly:
         missing = [item for _, key, sources in found if self._cached(key) is None for item in sources]
         compiled: dict[str, bytecode.Compiled] = {}
         if missing:
-            self.progress(0, 0, f"compiling {len(missing)} Python files")
             compiled = bytecode.compile_sources(
-                image_root, missing, scratch=self.scratch, processes=self.processes, run_in_root=self.run_in_root, log=self.log
-            )
+                image_root, missing, scratch=self.scratch, processes=self.processes, run_in_root=self.run_in_root,
+                log=self.log, progress=self.progress,
+            )  # fmt: skip
         jobs = [
             _LayerJob(
                 title, key, bytecode.make_bytecode_layer,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import mmap
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +51,14 @@ def sources(items: Iterable[Item], recipe: Recipe) -> list[Item]:
 
 
 def compile_sources(
-    root: Path, items: Sequence[Item], *, scratch: Path, processes: int, run_in_root: RunInRoot, log: Path
+    root: Path,
+    items: Sequence[Item],
+    *,
+    scratch: Path,
+    processes: int,
+    run_in_root: RunInRoot,
+    log: Path,
+    progress: Callable[[int, int, str], None],
 ) -> dict[str, Compiled]:
     """Compile every item (a file of `root`); return path → byte code. Raises InfrastructureError where that fails."""
     job, out = scratch / "job", scratch / "out"
@@ -63,7 +72,9 @@ def compile_sources(
         file.chmod(0o644)
     job.chmod(0o755)
     argv = ["/usr/bin/python3", "-I", "/job/compile_script.py", "/job/sources", "/out", str(processes)]
-    code = run_in_root(root, argv, environment=_ENVIRONMENT, mounts=[(job, "/job", True), (out, "/out", False)], log=log)
+    mounts = [(job, "/job", True), (out, "/out", False)]
+    with _watched(out, items, progress):
+        code = run_in_root(root, argv, environment=_ENVIRONMENT, mounts=mounts, log=log)
     if code != 0:
         raise InfrastructureError(
             f"the image's Python could not compile its files: exit code {code}",
@@ -80,6 +91,27 @@ def compile_sources(
             f"the image's Python compiled {len(compiled)} of {len(items)} files", where=str(log), hint="see the log"
         )
     return compiled
+
+
+@contextmanager
+def _watched(out: Path, items: Sequence[Item], progress: Callable[[int, int, str], None]) -> Iterator[None]:
+    """Tell how far the compiler is, twice a second: byte code is about as long as its source."""
+    total = sum(item.size for item in items)
+    text = f"compiling {len(items)} Python files"
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            progress(min(total - 1, sum(pack.stat().st_size for pack in out.glob("*.pack"))), total, text)
+
+    watcher = threading.Thread(target=watch, daemon=True, name="byte code progress")
+    progress(0, total, text)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def cache_path(source: str, python: str) -> str:

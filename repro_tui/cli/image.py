@@ -1,0 +1,193 @@
+"""`repro-tui image`: assemble an image on its own, list the recipes, make a recipe's base lock."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro_tui.cli import console
+
+if TYPE_CHECKING:
+    from repro_tui.artifacts.store import Store
+    from repro_tui.images.model import Image
+    from repro_tui.images.recipe import Recipe
+
+ENV_MIRROR = "REPRO_TUI_MIRROR"
+ENV_DEBIAN_MIRROR = "REPRO_TUI_DEBIAN_MIRROR"
+_PLATFORMS = ("linux/amd64", "linux/arm64")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its own commands to the command line."""
+    parser = subparsers.add_parser("image", help="assemble an image, or make what it is assembled from")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    build = commands.add_parser(
+        "build",
+        help="assemble an image and print its digests, layers and sizes",
+        description="Assemble the image of a recipe and a dependency lock. The same locks give the same digests, "
+        "on every machine. Nothing is done again where nothing changed.",
+        allow_abbrev=False,
+    )
+    build.add_argument("name", metavar="NAME", help="the recipe: images/NAME/image.toml")
+    build.add_argument("--lock", metavar="FILE", type=Path, help="dependency lock (default: lockfiles/NAME.txt)")
+    build.add_argument("--verify", action="store_true", help="hash every layer and file again; remade where one differs")
+    build.add_argument("--json", action="store_true", help="print JSON to stdout")
+    build.add_argument("--store", metavar="DIR", type=Path, help="folder of the store (default: $REPRO_TUI_STORE)")
+    build.add_argument(
+        "--mirror", metavar="DIR", type=Path, action="append", default=[],
+        help=f"folder with files named by digest or in a SHA256SUMS file; repeatable; also ${ENV_MIRROR}",
+    )  # fmt: skip
+    build.add_argument("--debian-mirror", metavar="URL", help=f"any Debian mirror; also ${ENV_DEBIAN_MIRROR}")
+    build.add_argument("--offline", action="store_true", help="use the store and mirrors only")
+    _add_platform(build)
+    build.set_defaults(run=run_build)
+
+    listing = commands.add_parser("list", help="list the recipes, and which images are in the store", allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", help="as a JSON array")
+    listing.add_argument("--store", metavar="DIR", type=Path, help="folder of the store (default: $REPRO_TUI_STORE)")
+    listing.set_defaults(run=run_list)
+
+    lock = commands.add_parser(
+        "lock-base",
+        help="resolve a recipe's Debian packages anew and write its base lock",
+        description="Resolve a recipe's Debian packages with apt-get, as an ordinary user, and write its base lock.",
+        allow_abbrev=False,
+    )
+    lock.add_argument("name", metavar="NAME", help="the recipe: images/NAME/image.toml")
+    lock.add_argument("--stdout", action="store_true", help="print the lock instead of writing it")
+    _add_platform(lock)
+    lock.set_defaults(run=run_lock_base)
+
+
+def _add_platform(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--platform", choices=_PLATFORMS, default=_PLATFORMS[0], help="default: %(default)s")
+
+
+def run_build(arguments: argparse.Namespace) -> int:
+    """Assemble an image and print what it is."""
+    from repro_tui.artifacts.fetch import Fetcher
+    from repro_tui.artifacts.store import remove_tree
+    from repro_tui.engines.embedded import run_in_root
+    from repro_tui.images.assemble import assemble, verify_image
+    from repro_tui.images.recipe import find_lock, find_recipe
+
+    started = time.monotonic()
+    recipe = find_recipe(arguments.name, arguments.platform)
+    lock = arguments.lock or find_lock(arguments.name)
+    mirrors = [*arguments.mirror, *(Path(each) for each in os.environ.get(ENV_MIRROR, "").split(os.pathsep) if each)]
+    store = _store(arguments)
+    progress = _Progress()
+    fetcher = Fetcher(
+        store, mirrors, base=Path.cwd(), offline=arguments.offline, debian_mirror=arguments.debian_mirror,
+        notify=console.say, progress=progress,
+    )  # fmt: skip
+
+    def made() -> Image:
+        return assemble(recipe, lock, store=store, fetcher=fetcher, run_in_root=run_in_root, progress=progress)
+
+    image = made()
+    if arguments.verify and (wrong := verify_image(image)):
+        for line in wrong:
+            console.say(f"damaged: {line}")
+        remove_tree(image.layout.parent)
+        image = made()
+    elapsed_s = time.monotonic() - started
+    console.data(_as_json(image, elapsed_s) if arguments.json else _as_text(image, elapsed_s))
+    return 0
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Print the recipes."""
+    from repro_tui.errors import ManifestError
+    from repro_tui.images.assemble import find_image
+    from repro_tui.images.recipe import find_lock, find_recipe, known_recipes
+
+    store = _store(arguments)
+    rows: list[dict[str, str]] = []
+    for name in known_recipes():
+        recipe = find_recipe(name)
+        try:
+            image = find_image(recipe, find_lock(name), store=store)
+        except ManifestError as error:
+            console.say(f"{name}: {error.message}")
+            image = None
+        digest = image.manifest_digest if image else ""
+        rows.append({"name": name, "platform": recipe.platform, "recipe": str(recipe.path), "manifest_digest": digest})
+    if arguments.json:
+        console.data(json.dumps(rows, indent=2) + "\n")
+    else:
+        for row in rows:
+            console.data(f"{row['name']:16} {row['platform']:12} {row['manifest_digest'] or 'not assembled here'}\n")
+    return 0
+
+
+def run_lock_base(arguments: argparse.Namespace) -> int:
+    """Write a base lock."""
+    import tempfile
+
+    from repro_tui.images.base_lock import lock_text, resolve_base
+    from repro_tui.images.recipe import find_recipe
+
+    recipe: Recipe = find_recipe(arguments.name, arguments.platform)
+    with tempfile.TemporaryDirectory(prefix="repro-tui-") as state:
+        text = lock_text(recipe, resolve_base(recipe, Path(state)))
+    if arguments.stdout:
+        console.data(text)
+        return 0
+    new = recipe.base_lock.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(recipe.base_lock)
+    console.say(f"wrote {recipe.base_lock}")
+    return 0
+
+
+def _store(arguments: argparse.Namespace) -> Store:
+    from repro_tui.artifacts.store import Store, default_store_path
+
+    return Store(arguments.store or default_store_path())
+
+
+class _Progress:
+    """One line on stderr whenever something else is being done."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def __call__(self, _done: int, total: int, text: str) -> None:
+        if text and text != self._text:
+            self._text = text
+            console.say(f"{text}{f' ({total / 1e6:.0f} MB)' if total >= 10**6 else ''}")
+
+
+def _as_json(image: Image, elapsed_s: float) -> str:
+    body = {
+        "name": image.name,
+        "platform": image.platform,
+        "manifest_digest": image.manifest_digest,
+        "config_digest": image.config_digest,
+        "layers": [
+            {"title": layer.title, "digest": layer.digest, "size_bytes": layer.size_bytes} for layer in image.layers
+        ],
+        "size_bytes": sum(layer.size_bytes for layer in image.layers),
+        "layout": str(image.layout),
+        "elapsed_s": round(elapsed_s, 3),
+    }
+    return json.dumps(body, indent=2) + "\n"
+
+
+def _as_text(image: Image, elapsed_s: float) -> str:
+    lines = [
+        f"image     {image.name} ({image.platform})",
+        f"manifest  {image.manifest_digest}",
+        f"config    {image.config_digest}",
+        f"layout    {image.layout}",
+        "layers",
+        *(f"  {layer.size_bytes / 1e6:9.1f} MB  {layer.digest}  {layer.title}" for layer in image.layers),
+        f"  {sum(layer.size_bytes for layer in image.layers) / 1e6:9.1f} MB in {len(image.layers)} layers, {elapsed_s:.1f} s",
+    ]
+    return "\n".join(lines) + "\n"
