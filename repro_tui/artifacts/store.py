@@ -21,7 +21,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -141,20 +141,20 @@ class Store:
         """Tell whether there is a file under that digest, without reading it: a hint, never a reason to use it."""
         return self._blob_path(sha256).is_file()
 
-    def put_file(self, source: Path, *, sha256: str, component: str, where: str = "", move: bool = False) -> Path:
-        """Keep a file under its digest and return where it is; `move` takes it away from `source` (same file system).
+    def put_file(
+        self, source: Path, *, sha256: str | Collection[str], component: str, where: str = "", move: bool = False
+    ) -> Path:
+        """Keep a file under its digest and return where it is; `move` takes it away from `source` (in scratch).
 
-        Raises DigestMismatchError, naming `component` and `where` (else the source), for other bytes.
+        Of several digests the file must have one. Raises DigestMismatchError, naming `component` and `where` (else the
+        source), for other bytes.
         """
-        path = self._blob_path(sha256)
         if not move:
             with source.open("rb", buffering=0) as stream:
                 return self.put_stream(stream, sha256=sha256, component=component, where=where or str(source))
         observed = sha256_file(source)
-        if observed != sha256:
-            raise DigestMismatchError(
-                component=component, expected=sha256, observed=observed, where=where or str(source)
-            )
+        _expect(observed, sha256, component, where or str(source))
+        path = self._blob_path(observed)
         with disk_errors(self.root):
             self._claim(path)
             self._publish_file(source, path)
@@ -164,7 +164,7 @@ class Store:
         self,
         stream: Readable,
         *,
-        sha256: str,
+        sha256: str | Collection[str],
         component: str,
         where: str,
         limit_bytes: int | None = None,
@@ -174,13 +174,12 @@ class Store:
 
         Raises TooLargeError past `limit_bytes`; `copied` is called with the bytes so far.
         """
-        path = self._blob_path(sha256)
         with disk_errors(self.root), self.scratch() as scratch:
             new = scratch / "new"
             with new.open("wb", buffering=0) as file:
                 observed, _ = copy_hashed(stream, file, limit_bytes=limit_bytes, copied=copied)
-            if observed != sha256:
-                raise DigestMismatchError(component=component, expected=sha256, observed=observed, where=where)
+            _expect(observed, sha256, component, where)
+            path = self._blob_path(observed)
             self._claim(path)
             self._publish_file(new, path)
         return path
@@ -390,6 +389,15 @@ def _touch(path: Path) -> None:
     """Note the use, for `prune`; a store that belongs to somebody else is used all the same."""
     with suppress(OSError):
         os.utime(path)
+
+
+def _expect(observed: str, sha256: str | Collection[str], component: str, where: str) -> None:
+    expected = (sha256,) if isinstance(sha256, str) else sorted(sha256)
+    for digest in expected:
+        _checked(digest)
+    if observed not in expected:
+        words = " or ".join(expected[:3]) + (f" or one of {len(expected) - 3} more" if len(expected) > 3 else "")
+        raise DigestMismatchError(component=component, expected=words, observed=observed, where=where)
 
 
 def _checked(sha256: str) -> str:
