@@ -35,7 +35,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     build.add_argument("name", metavar="NAME", help="the recipe: images/NAME/image.toml")
     build.add_argument("--lock", metavar="FILE", type=Path, help="dependency lock (default: lockfiles/NAME.txt)")
-    build.add_argument("--verify", action="store_true", help="hash every layer and file again; remade where one differs")
+    build.add_argument(
+        "--verify", action="store_true", help="hash every layer and file again; remade where one differs"
+    )
     build.add_argument("--json", action="store_true", help="print JSON to stdout")
     build.add_argument("--store", metavar="DIR", type=Path, help="folder of the store (default: $REPRO_TUI_STORE)")
     build.add_argument(
@@ -47,7 +49,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_platform(build)
     build.set_defaults(run=run_build)
 
-    listing = commands.add_parser("list", help="list the recipes, and which images are in the store", allow_abbrev=False)
+    listing = commands.add_parser(
+        "list", help="list the recipes, and which images are in the store", allow_abbrev=False
+    )
     listing.add_argument("--json", action="store_true", help="as a JSON array")
     listing.add_argument("--store", metavar="DIR", type=Path, help="folder of the store (default: $REPRO_TUI_STORE)")
     listing.set_defaults(run=run_list)
@@ -181,6 +185,7 @@ def _as_json(image: Image, elapsed_s: float) -> str:
 
 
 def _as_text(image: Image, elapsed_s: float) -> str:
+    size_bytes = sum(layer.size_bytes for layer in image.layers)
     lines = [
         f"image     {image.name} ({image.platform})",
         f"manifest  {image.manifest_digest}",
@@ -188,6 +193,6 @@ def _as_text(image: Image, elapsed_s: float) -> str:
         f"layout    {image.layout}",
         "layers",
         *(f"  {layer.size_bytes / 1e6:9.1f} MB  {layer.digest}  {layer.title}" for layer in image.layers),
-        f"  {sum(layer.size_bytes for layer in image.layers) / 1e6:9.1f} MB in {len(image.layers)} layers, {elapsed_s:.1f} s",
+        f"  {size_bytes / 1e6:9.1f} MB in {len(image.layers)} layers, {elapsed_s:.1f} s",
     ]
     return "\n".join(lines) + "\n"

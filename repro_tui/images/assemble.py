@@ -325,8 +325,10 @@ class _Assembly:
         self._run([(root.make_folders, (image_root, [item for item in visible if item.type != "file"]), 1)], "folders")
         jobs: list[tuple[Callable[..., Any], tuple[Any, ...], int]] = []
         for layer, items in zip(made, of_layer, strict=True):
-            for part in root.parts(items, 2 * self.processes):
-                jobs.append((root.write_files, (image_root, layer, part), sum(item.size for item in part)))
+            jobs.extend(
+                (root.write_files, (image_root, layer, part), sum(item.size for item in part))
+                for part in root.parts(items, 2 * self.processes)
+            )
         jobs.sort(key=lambda job: -job[2])
         self._run(jobs, "writing the root")
 

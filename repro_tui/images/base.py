@@ -49,9 +49,14 @@ _LINKS = {
     "etc/localtime": "/usr/share/zoneinfo/Etc/UTC",
     "etc/mtab": "/proc/self/mounts",
     "usr/lib/ssl/cert.pem": "/etc/ssl/certs/ca-certificates.crt",
-    "var/run": "/run",
-    "var/lock": "/run/lock",
 }
+
+_INSTEAD = (
+    Member("tmp", "folder", 0o1777), Member("var/tmp", "folder", 0o1777),
+    Member("var/run", "link", 0o777, target="/run"), Member("var/lock", "link", 0o777, target="/run/lock"),
+)  # fmt: skip
+"""In place of what base-files ships, whose folders its maintainer script changes so."""
+
 _BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 
 
@@ -63,9 +68,7 @@ class Owned:
     owner: str
 
 
-def base_members(
-    debs: Sequence[tuple[LockedDeb, bytes]], rules: BaseRules, folders: Iterable[str] = ()
-) -> list[Owned]:
+def base_members(debs: Sequence[tuple[LockedDeb, bytes]], rules: BaseRules, folders: Iterable[str] = ()) -> list[Owned]:
     """Return everything the base layer holds, sorted by path; `folders` are made besides.
 
     Raises ManifestError for a malformed package, and where two packages have the same file.
@@ -153,7 +156,7 @@ def _status(control: str) -> str:
 def _add_own(tree: dict[str, Owned], rules: BaseRules, folders: Iterable[str]) -> None:
     """Add what packages do not ship; a file of a package is never replaced."""
     own: list[Member] = [Member(path, "folder", 0o755) for path in (*_FOLDERS, *folders)]
-    tree.update((path, Owned(Member(path, "folder", 0o1777), OWN)) for path in ("tmp", "var/tmp"))
+    tree.update((member.path, Owned(member, OWN)) for member in _INSTEAD)
     own.extend(
         Member(name, "link", 0o777, target="usr/" + name)
         for name in _MERGED

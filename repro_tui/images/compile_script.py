@@ -1,14 +1,14 @@
-"""Compiles Python files inside the image, with the image's own Python: standard library only, one file, run as
+"""Compiles Python files inside the image, with the image's own Python; standard library only, one file.
 
     python3 -I compile_script.py SOURCES FOLDER PROCESSES
 
-SOURCES holds absolute paths, each ended by a zero byte. Every process writes FOLDER/<n>.pack (byte code, one file's after
-another's) and FOLDER/<n>.index (lines "number offset size"; size 0 for a source that does not compile).
+SOURCES holds absolute paths, each ended by a zero byte. Every process writes FOLDER/<n>.pack (byte code, one file's
+after another's) and FOLDER/<n>.index (lines "number offset size"; size 0 for a source that does not compile).
 
 The byte code of a file does not depend on what else its process has compiled: marshal notes for each object whether
-anything else refers to it, and names are shared by a whole process. So what is written is dumped from a copy of the code
-while the original lives: then every name has a second holder always, and nothing else depends on the process.
-"""  # noqa: D400, D415 - the first line leads to the command
+anything else refers to it, and names are shared by a whole process. So what is written is dumped from a copy of the
+code while the original lives: then every name has a second holder always, and nothing else depends on the process.
+"""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Deb:
 
 
 def open_deb(data: bytes, name: str) -> Deb:
-    """Read a package (deb(5), format 2.0) without running anything of it; raises ManifestError where it is malformed."""
+    """Read a package (deb(5), format 2.0), running nothing of it; raises ManifestError where it is malformed."""
     try:
         parts = dict(_ar_members(data))
         with _tar(parts, "control.tar") as control:

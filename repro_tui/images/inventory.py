@@ -44,8 +44,9 @@ def from_line(line: str) -> Item:
     """Parse one line; raises ValueError or KeyError for anything else."""
     body = json.loads(line)
     return Item(
-        path=body["path"][1:], type=body["type"], mode=int(body["mode"], 8), owner=body["owner"], size=body.get("size", 0),
-        sha256=body.get("sha256", ""), target=body.get("target", ""), offset=body.get("offset", 0),
+        path=body["path"][1:], type=body["type"], mode=int(body["mode"], 8), owner=body["owner"],
+        size=body.get("size", 0), sha256=body.get("sha256", ""), target=body.get("target", ""),
+        offset=body.get("offset", 0),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from repro_tui.artifacts.packages import WheelTarget
 from repro_tui.images import inventory
@@ -65,11 +65,11 @@ class LayerWriter:
         self._tar = TarWriter(folder / "layer.tar")
         self._items: list[Item] = []
 
-    def __enter__(self) -> LayerWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._tar.__exit__(None, None, None)
+        self._tar.__exit__(*exception)
 
     def folder(self, path: str, mode: int, owner: str) -> None:
         """Add a folder."""
@@ -156,7 +156,7 @@ def make_wheel_layer(folder: Path, wheels: Sequence[WheelFile], site_packages: s
         files.update({planned.path: (wheel, planned) for planned in wheel.files})
     given = _ancestors([site_packages, "usr/local/bin"])
     folders = _ancestors([posixpath.dirname(path) for path in files]) - given
-    owners = {folder: "" for folder in folders}
+    owners = dict.fromkeys(folders, "")
     for path, (wheel, _) in files.items():
         parent = posixpath.dirname(path)
         while parent in owners and not owners[parent]:

@@ -90,7 +90,8 @@ def write(layout: Path, made: Documents, *, name: str, platform: str) -> None:
         "platform": {"architecture": architecture, "os": system},
         "annotations": {"org.opencontainers.image.ref.name": name},
     }
-    (layout / "index.json").write_bytes(_bytes({"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [descriptor]}))
+    index = {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [descriptor]}
+    (layout / "index.json").write_bytes(_bytes(index))
     blob(layout, made.manifest_digest).write_bytes(made.manifest)
     blob(layout, made.config_digest).write_bytes(made.config)
 

@@ -47,7 +47,9 @@ def read_lock(path: Path, *, platform: str = "linux/amd64", python: str = "3.11"
     if content is None:
         entries = _requirements(path, text, environment, problems)
     else:
-        entries = _pylock(path, text, content, environment, target(platform, python), problems)
+        entries = _pylock(
+            path, text, content, environment=environment, fits=target(platform, python), problems=problems
+        )
     wheels: dict[str, LockedWheel] = {}
     for line, wheel in entries:
         if wheel.name in wheels:
@@ -181,6 +183,7 @@ def _pylock(
     path: Path,
     text: str,
     content: dict[str, Any],
+    *,
     environment: Mapping[str, str],
     fits: WheelTarget,
     problems: list[str],
@@ -190,6 +193,7 @@ def _pylock(
         return []
     lines = [number for number, line in enumerate(text.splitlines(), start=1) if line.strip() == "[[packages]]"]
     found: list[tuple[int, LockedWheel]] = []
+    variables = {**environment, "extras": "", "dependency_groups": ""}
     packages = content.get("packages", [])
     for index, package in enumerate(packages):
         number = lines[index] if len(lines) == len(packages) else 0
@@ -197,7 +201,7 @@ def _pylock(
         try:
             name = str(canonicalize_name(package["name"]))
             marker = package.get("marker")
-            if marker is not None and not Marker(marker).evaluate({**environment, "extras": "", "dependency_groups": ""}):
+            if marker is not None and not Marker(marker).evaluate(variables):
                 continue
             if source := next((key for key in ("vcs", "directory", "archive") if key in package), None):
                 problems.append(f"{where}: {name} comes from a {source}; only wheels from an index can be assembled")

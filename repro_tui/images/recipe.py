@@ -14,7 +14,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from repro_tui.errors import ManifestError
 
 
-
 def _inside(value: str) -> str:
     if not value or value.startswith("/") or "\0" in value or ".." in value.split("/"):
         raise ValueError("a path relative to the image's root, without '..', is allowed here")

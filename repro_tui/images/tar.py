@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 MTIME_S = 315_532_800
 """1980-01-01: one time for everything, and the first that a zip file can hold."""
@@ -37,11 +37,11 @@ def header(path: str, kind: bytes, mode: int, size: int, target: str = "") -> by
         records["linkpath"] = link
     if size > _MAX_USTAR_SIZE_BYTES:
         records["size"] = str(size).encode()
-    main = _ustar(name[:100], prefix, kind, mode, 0 if "size" in records else size, link[:100])
+    main = _ustar(name[:100], kind, mode, 0 if "size" in records else size, prefix=prefix, link=link[:100])
     if not records:
         return main
     body = b"".join(_pax_record(key, value) for key, value in sorted(records.items()))
-    return _ustar(b"PaxHeader", b"", b"x", 0o644, len(body), b"") + body + padding(len(body)) + main
+    return _ustar(b"PaxHeader", b"x", 0o644, len(body)) + body + padding(len(body)) + main
 
 
 def padding(size: int) -> bytes:
@@ -53,7 +53,7 @@ END = bytes(2 * _BLOCK)
 """End of archive."""
 
 
-def _ustar(name: bytes, prefix: bytes, kind: bytes, mode: int, size: int, link: bytes) -> bytes:
+def _ustar(name: bytes, kind: bytes, mode: int, size: int, *, prefix: bytes = b"", link: bytes = b"") -> bytes:
     block = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%b%b%b%b%b" % (
         name.ljust(100, b"\0"), mode, 0, 0, size, MTIME_S, kind, link.ljust(100, b"\0"), b"ustar\00000",
         bytes(64), b"0000000\x000000000\0", prefix.ljust(155, b"\0") + bytes(12),
@@ -62,7 +62,7 @@ def _ustar(name: bytes, prefix: bytes, kind: bytes, mode: int, size: int, link: 
 
 
 def _pax_record(key: str, value: bytes) -> bytes:
-    """Return "<length> key=value\\n", where the length counts itself."""
+    """Return `<length> key=value` and a newline, where the length counts itself."""
     rest = len(key) + len(value) + 3
     length = rest + len(str(rest))
     if len(str(length)) > len(str(rest)):
@@ -81,10 +81,10 @@ class TarWriter:
         self.size_bytes = 0
         """Bytes written so far: the offset of what comes next."""
 
-    def __enter__(self) -> TarWriter:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
 
     def folder(self, path: str, mode: int = 0o755) -> None:

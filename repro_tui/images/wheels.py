@@ -218,10 +218,8 @@ class OpenWheel:
         for path in sorted(planned, key=str.encode):
             file = planned[path]
             relative = posixpath.relpath(path, self._site)
-            if file.data is not None:
-                digest = "sha256=" + _urlsafe(hashlib.sha256(file.data).digest())
-            else:
-                digest = file.record
+            made = file.data is not None
+            digest = "sha256=" + _urlsafe(hashlib.sha256(file.data or b"").digest()) if made else file.record
             rows.append(f"{_csv(relative)},{digest},{file.size}\n")
         rows.append(f"{_csv(posixpath.relpath(record, self._site))},,\n")
         return "".join(rows).encode()
