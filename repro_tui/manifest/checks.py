@@ -45,6 +45,8 @@ def cross_problems(data: Mapping[str, Any], lines: Lines) -> Iterator[Problem]:
             yield Problem(format_path(path), lines.line(path), found, allowed, hint)
 
 
+_KINDS = ("data", "weights", "code")
+
 _Found = Iterator[tuple[tuple[Part, ...], str, str, str]]
 """(path, found, allowed, hint)"""
 
@@ -134,14 +136,14 @@ def _reference_to_artifact(data: Mapping[str, Any], path: tuple[Part, ...], kind
     name = lookup(data, path)
     if not isinstance(name, str):
         return
-    named = {artifact.get("name"): artifact for _, artifact in _artifacts(data)}
+    named = {artifact["name"]: artifact for _, artifact in _artifacts(data) if isinstance(artifact.get("name"), str)}
     if name not in named:
-        known = [each for each in named if isinstance(each, str)]
-        if len(known) == len(_list(data, "artifacts")):  # else the name may be the one that is mistyped up there
-            yield path, f"{show(name)}, which is no artifact", listing(known), did_you_mean(name, known)
+        if all(isinstance(lookup(item, ("name",)), str) for item in _list(data, "artifacts")):
+            # else the name may be the one that is mistyped up there
+            yield path, f"{show(name)}, which is no artifact", listing(named), did_you_mean(name, list(named))
         return
     artifact = named[name]
-    if artifact.get("kind") in {"data", "weights", "code"} and artifact["kind"] != kind:
+    if any(artifact.get("kind") == other for other in _KINDS if other != kind):
         yield path, f"{show(name)}, an artifact of kind `{artifact['kind']}`", f"{user} is of kind `{kind}`", ""
     if kind == "code" and "sha256" in artifact and "tree_sha256" not in artifact:
         yield path, f"{show(name)}, a single file", "a folder: an artifact with `tree_sha256`", ""
@@ -181,10 +183,10 @@ def _split_parts(data: Mapping[str, Any]) -> _Found:
 def _task_model(data: Mapping[str, Any]) -> _Found:
     model = lookup(data, ("task", "model"))
     artifacts = [artifact for _, artifact in _artifacts(data)]
-    paths = [artifact.get("path") for artifact in artifacts if artifact.get("kind") == "weights"]
-    known = [path for path in paths if isinstance(path, str)]
-    if not isinstance(model, str) or len(artifacts) != len(_list(data, "artifacts")) or len(known) != len(paths):
-        return
+    sound = all(isinstance(item.get("path"), str) and item.get("kind") in _KINDS for item in artifacts)
+    if not isinstance(model, str) or not sound or len(artifacts) != len(_list(data, "artifacts")):
+        return  # the artifact that is meant may be the one that has another problem
+    known: list[str] = [artifact["path"] for artifact in artifacts if artifact["kind"] == "weights"]
     folder = PurePosixPath(model)
     if not any(folder == PurePosixPath(path) or folder in PurePosixPath(path).parents for path in known):
         folders = sorted({path.partition("/")[0] for path in known})
@@ -226,14 +228,13 @@ def _expected_twice(data: Mapping[str, Any]) -> _Found:
     for index, (name, split) in _repeated(metrics):
         found = f"{show(name)} on {show(split)} a second time"
         yield ("expected", "metrics", index), found, "one expected value for a metric on a split", ""
-    digests = [(item.get("name"), item.get("cpu_vendor")) for item in _tables(data, "expected", "digests")]
-    for index, (name, _) in _repeated(digests):
-        allowed = "one digest for an output, or one for each `cpu_vendor`"
-        yield ("expected", "digests", index), f"{show(name)} a second time", allowed, ""
+    digests = [(item.get("name"),) for item in _tables(data, "expected", "digests")]
+    for index, (name,) in _repeated(digests):
+        yield ("expected", "digests", index), f"{show(name)} a second time", "one digest for an output", ""
 
 
-def _repeated(pairs: list[tuple[Any, Any]]) -> Iterator[tuple[int, tuple[Any, Any]]]:
-    return ((index, pair) for index, pair in enumerate(pairs) if isinstance(pair[0], str) and pair in pairs[:index])
+def _repeated(names: list[tuple[Any, ...]]) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    return ((index, name) for index, name in enumerate(names) if isinstance(name[0], str) and name in names[:index])
 
 
 def _expected_names(data: Mapping[str, Any]) -> _Found:
