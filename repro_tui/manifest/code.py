@@ -17,7 +17,7 @@ def builtin_code_files(task: str) -> dict[str, Path]:
     """
     tasks = _PACKAGE / "tasks"
     main = tasks / f"{task}.py"
-    if not task.isidentifier() or not main.is_file():
+    if not task.isidentifier() or task.startswith("_") or not main.is_file():
         raise KeyError(task)
     files = {
         "repro_tui/__init__.py": tasks / "__init__.py",
