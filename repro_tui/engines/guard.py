@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -33,11 +32,15 @@ def watch(line: str = "") -> None:
     with _lock:
         if _pipe is None or _pipe[0] != os.getpid():
             end, writer = os.pipe()
+            nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
             with contextlib.suppress(OSError):
-                subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(current())], cwd="/", stdin=end, stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL, start_new_session=True,
-                )  # fmt: skip
+                os.posix_spawn(
+                    sys.executable,
+                    [sys.executable, "-m", __name__, str(current())],
+                    os.environ,
+                    file_actions=[(os.POSIX_SPAWN_DUP2, end, 0), *nowhere],
+                    setsid=True,
+                )
             os.close(end)
             _pipe = (os.getpid(), writer)
         if line:
@@ -68,6 +71,7 @@ def kill_marked(mark: str, whose: Callable[[Worker], bool]) -> list[str]:
 
 def main() -> None:
     """Wait for the worker's end, then remove what it left."""
+    os.chdir("/")
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     worker = Worker.parse(sys.argv[1])

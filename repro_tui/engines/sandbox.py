@@ -25,6 +25,9 @@ _ISOLATION = (
     "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv",
 )  # fmt: skip
 
+# The kernel takes settings from whoever is uid 0 outside, capabilities or not, so they are read-only for root's sake.
+_KERNEL_SETTINGS = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
@@ -106,6 +109,8 @@ def arguments(
         if not _is_folder(root / needed):
             raise EngineError(f"the image has no folder /{needed} to mount on", where=str(root))
     options = [*_ISOLATION, "--hostname", HOSTNAME, "--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
+    for name in _KERNEL_SETTINGS:
+        options += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
     options += ["--perms", "1777", "--size", str(shared_memory_bytes), "--tmpfs", "/dev/shm"]  # noqa: S108 - inside
     options += ["--remount-ro", "/dev"]
     options += ["--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108 - inside
