@@ -41,13 +41,17 @@ def decode(line: str | bytes) -> dict[str, Any]:
     """Parse and check one line; raises ValueError that says what is wrong with it."""
     try:
         value = json.loads(line)
+        if (b"\\ud" if isinstance(line, bytes) else "\\ud") in line.lower():  # type: ignore[operator] # one type each
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - one error type for one kind of fault
     event = value.get("event")
-    if event not in EVENTS:
-        raise ValueError(f'"event" is {event!r}; the format has {", ".join(sorted(EVENTS))}')
+    if not isinstance(event, str) or event not in EVENTS:
+        raise ValueError(  # noqa: TRY004 - one error type for one kind of fault
+            f'"event" is {event!r}; the format has {", ".join(sorted(EVENTS))}'
+        )
     for key, kinds in _REQUIRED[event]:
         if not isinstance(value.get(key), kinds) or isinstance(value.get(key), bool):
             raise ValueError(f'{event}: "{key}" is missing or of the wrong type')
@@ -59,7 +63,10 @@ def number(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
     if isinstance(value, str) and value in {"nan", "inf", "-inf"}:
         return float(value)
     return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from repro_tui.events import from_line
+from repro_tui.events import Event, from_line
 from repro_tui.runs.directory import Liveness, RunDirectory
 from repro_tui.runs.state import RunState
 from repro_tui.runs.tail import Tail
@@ -17,6 +18,8 @@ class RunReader:
 
     run: RunDirectory
     state: RunState = field(default_factory=RunState)
+    listener: Callable[[Event], None] | None = None
+    """Called with each event after it was applied, in the order of the journal."""
 
     def __post_init__(self) -> None:
         self._events = Tail(self.run.events)
@@ -27,16 +30,23 @@ class RunReader:
         oversized = self._metrics.oversized
         events, metrics = self._events.read(), self._metrics.read()
         for line in events:
-            # half a line of a worker that was killed, or a file that somebody edited
-            with suppress(ValueError, TypeError, AttributeError, RecursionError):
-                event = from_line(line)
-                if event is not None:
-                    self.state.apply(event)
+            event = self._take(line)
+            if event is not None and self.listener is not None:
+                self.listener(event)
         for line in metrics:
             self.state.apply_line(line)
         for _ in range(self._metrics.oversized - oversized):
             self.state.complain(f"a line longer than {1 << 20} bytes")
         return bool(events or metrics)
+
+    def _take(self, line: bytes) -> Event | None:
+        # half a line of a worker that was killed, or a file that somebody edited
+        with suppress(ValueError, TypeError, AttributeError, RecursionError):
+            event = from_line(line)
+            if event is not None:
+                self.state.apply(event)
+            return event
+        return None
 
     def read_all(self) -> RunState:
         """Take in everything that is there now, and return the state.
