@@ -30,8 +30,6 @@ OFFLINE_HINT = "run without --offline, or name a mirror folder that holds it (--
 MIRROR_HINT = "check the network, or name a mirror folder that holds it (--mirror DIR)"
 
 _PARALLEL_DOWNLOADS = 4
-_PARALLEL_PIPS = 2
-_PINS_WORTH_TWO_PIPS = 8
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -93,7 +91,7 @@ class Distributions:
     # --- wheels -------------------------------------------------------------------------------------------------------
 
     def wheels(self, pins: Sequence[WheelPin], target: WheelTarget) -> list[Path]:
-        """Return a wheel for each pin; what is missing comes in one call of pip (or two at once where it is much)."""
+        """Return a wheel for each pin; what is missing comes in one call of pip."""
         found = dict(zip(map(_key, pins), self._each(lambda pin: self._held_wheel(pin, target), pins), strict=True))
         missing = [pin for pin in pins if found[_key(pin)] is None]
         if missing:
@@ -111,32 +109,26 @@ class Distributions:
             listed = [path for mirror in self._mirrors for path in mirror.files(sha256)]
             if not self._store.has_blob(sha256) and not any(target.may_fit(path) for path in listed):
                 continue
-            path = self.held(sha256, f"{pin.name} {pin.version}")
+            path = self.held(sha256, _text(pin))
             if path is not None and (rank := _rank(path, target)) is not None:
                 ranked.append((rank, sha256, path))
         return min(ranked)[2] if ranked else None
 
     def _fetch_wheels(self, pins: Sequence[WheelPin], target: WheelTarget) -> dict[str, Path]:
-        calls = _PARALLEL_PIPS if len(pins) >= _PINS_WORTH_TWO_PIPS else 1
         by_name = {canonicalize_name(pin.name): pin for pin in pins}
-
-        def call(part: Sequence[WheelPin]) -> list[tuple[str, Path]]:
-            with self._store.scratch() as scratch:
-                files = pip.fetch_wheels(part, scratch, target, self._context)
-                kept = []
-                for file in files:
-                    pin = by_name[canonicalize_name(file.name.partition("-")[0])]
-                    component = f"{pin.name} {pin.version}"
-                    path = self._store.put_file(file, sha256=pin.sha256s, component=component, where="pip", move=True)
-                    kept.append((_key(pin), path))
-                return kept
-
-        with self._unavailable(pins, "pip"):
-            parts = [pins[start::calls] for start in range(calls)]
-            fetched = in_parallel(call, parts, workers=calls, stop=self._context.stop)
-            found = dict(pair for part in fetched for pair in part)
-            if absent := [pin for pin in pins if _key(pin) not in found]:
-                raise SourceUnavailableError(f"pip brought no file for {absent[0].name} {absent[0].version}")
+        found = {}
+        with self._store.scratch() as scratch:
+            try:
+                files = pip.fetch_wheels(pins, scratch, target, self._context)
+            except SourceUnavailableError as error:
+                raise self._none_left(pins, [f"pip: {error.reason}"], error.hint) from error
+            for file in files:
+                pin = by_name[canonicalize_name(file.name.partition("-")[0])]
+                found[_key(pin)] = self._store.put_file(
+                    file, sha256=pin.sha256s, component=_text(pin), where="pip", move=True
+                )
+        if absent := [pin for pin in pins if _key(pin) not in found]:
+            raise self._none_left(absent, ["pip: brought no file"], "")
         return found
 
     # --- Debian packages ----------------------------------------------------------------------------------------------
@@ -155,7 +147,7 @@ class Distributions:
         return [path for pin in pins if (path := found[pin.sha256]) is not None]
 
     def _held_deb(self, pin: DebPin) -> Path | None:
-        return self.held(pin.sha256, f"{pin.name} {pin.version}")
+        return self.held(pin.sha256, _text(pin))
 
     def _fetch_debs(self, pins: Sequence[DebPin]) -> dict[str, Path]:
         reasons: list[SourceUnavailableError] = []
@@ -175,7 +167,7 @@ class Distributions:
             url = f"{self._context.debian_mirror}/{apt.pool_path(pin)}"
             return pin.sha256, self.download(
                 pin.sha256,
-                f"{pin.name} {pin.version}",
+                _text(pin),
                 where=shown(url),
                 bring=lambda target: apt.fetch_from_mirror(pin, target, self._context),
             )
@@ -195,12 +187,11 @@ class Distributions:
                 name, _, rest = file.name.partition("_")
                 pin = by_name.get((name, rest.rpartition("_")[2].removesuffix(".deb")))
                 if pin is not None:
-                    component = f"{pin.name} {pin.version}"
                     found[pin.sha256] = self._store.put_file(
-                        file, sha256=pin.sha256, component=component, where="apt-get", move=True
+                        file, sha256=pin.sha256, component=_text(pin), where="apt-get", move=True
                     )
         if absent := [pin for pin in pins if pin.sha256 not in found]:
-            raise SourceUnavailableError(f"apt-get brought no file for {absent[0].name} {absent[0].version}")
+            raise SourceUnavailableError(f"no file came for {_text(absent[0])}")
         return found
 
     # --- one file each ------------------------------------------------------------------------------------------------
@@ -291,17 +282,10 @@ class Distributions:
         if self._offline:
             raise self._none_left(pins, [f"{client}: offline"], OFFLINE_HINT)
 
-    @contextmanager
-    def _unavailable(self, pins: Sequence[WheelPin], client: str) -> Iterator[None]:
-        try:
-            yield
-        except SourceUnavailableError as error:
-            raise self._none_left(pins, [f"{client}: {error.reason}"], error.hint) from error
-
     def _none_left(
         self, pins: Sequence[WheelPin] | Sequence[DebPin], reasons: Sequence[str], hint: str
     ) -> ArtifactUnavailableError:
-        names = [f"{pin.name} {pin.version}" for pin in pins]
+        names = [_text(pin) for pin in pins]
         some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         return ArtifactUnavailableError(
             f"not to be had: {some}", tried=[*self.looked_in(), *reasons], hint=hint or MIRROR_HINT
@@ -313,6 +297,10 @@ _LARGEST_ARCHIVE_BYTES = 256 << 30
 
 def _key(pin: WheelPin) -> str:
     return f"{canonicalize_name(pin.name)}-{pin.version}"
+
+
+def _text(pin: WheelPin | DebPin) -> str:
+    return f"{pin.name} {pin.version}"
 
 
 def _component(source: PipSource | AptSource | NpmSource | HttpsSource) -> str:

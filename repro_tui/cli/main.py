@@ -13,7 +13,7 @@ from repro_tui import __version__
 from repro_tui.cli import attach, cancel, check, console, doctor, image, logs, prune, run, schema, show
 from repro_tui.cli import list as list_command
 
-COMMANDS = (run, attach, cancel, list_command, show, logs, check, schema, doctor, prune, image)
+COMMANDS = (run, attach, cancel, list_command, show, logs, check, schema, doctor, image, prune)
 """Every command's module, in the order of the help; each has `add_parser(subparsers)` and `run(arguments) -> int`."""
 
 EPILOG = """\

@@ -35,7 +35,7 @@ def fetch_debs(pins: Sequence[DebPin], folder: Path, context: Context) -> list[P
     Raises SourceUnavailableError where the host has no apt-get, or it does not know one of the versions.
     """
     if shutil.which("apt-get", path=context.environ.get("PATH")) is None:
-        raise SourceUnavailableError("there is no apt-get on this host", hint=NEEDS_MIRROR)
+        raise SourceUnavailableError("apt-get: not on this host", hint=NEEDS_MIRROR)
     architecture = next((pin.architecture for pin in pins if pin.architecture != "all"), "")
     state = context.store.folder("apt", architecture or "host")
     with context.store.lock(f"apt-{architecture or 'host'}"):

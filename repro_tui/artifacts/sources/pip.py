@@ -137,5 +137,5 @@ def _failure(finished: Finished, pins: Sequence[WheelPin]) -> Exception:
     if missing := re.search(r"No matching distribution found for (\S+)", finished.errors):
         about = next((pin for pin in pins if missing[1].lower().startswith(f"{pin.name}==".lower())), None)
         name = f"{about.name} {about.version}" if about else missing[1]
-        return SourceUnavailableError(f"pip finds no wheel of {name} that fits the image", hint=_NO_NETWORK)
-    return SourceUnavailableError(f"pip: {finished.reason()}")
+        return SourceUnavailableError(f"no wheel of {name} that fits the image is found", hint=_NO_NETWORK)
+    return SourceUnavailableError(finished.reason())
