@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from repro_tui.manifest.hyperparameters import BUILTIN
 from repro_tui.manifest.loading import load
 from repro_tui.manifest.schema import manifest_schema
+from repro_tui.manifest.trees import tree_digest, tree_files
 
 DOCS = (Path(__file__).parents[2] / "docs" / "manifest.md").read_text(encoding="utf-8")
 SCHEMA = manifest_schema()
@@ -98,3 +100,14 @@ def test_the_example_of_a_command_loads(tmp_path: Path) -> None:
     path = tmp_path / "example.toml"
     path.write_text(text.replace("[task]", f"{code}\n[task]"))
     assert load(path).manifest.task.command is not None
+
+
+def test_the_shell_line_for_a_folder_gives_its_digest(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^    (find \. .*)$", DOCS, re.MULTILINE)
+    for name in ("b.txt", "a/z.txt", "a-b/x y.txt", "Z", "é"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(name)
+        file.chmod(0o644)
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == tree_digest(tree_files(tmp_path))
