@@ -49,12 +49,10 @@ def decode(line: str | bytes) -> dict[str, Any]:
         raise ValueError("not a JSON object")  # noqa: TRY004 - one error type for one kind of fault
     event = value.get("event")
     if not isinstance(event, str) or event not in EVENTS:
-        raise ValueError(  # noqa: TRY004 - one error type for one kind of fault
-            f'"event" is {event!r}; the format has {", ".join(sorted(EVENTS))}'
-        )
+        raise ValueError(f'"event" is {event!r}; the format has {", ".join(sorted(EVENTS))}')
     for key, kinds in _REQUIRED[event]:
         if not isinstance(value.get(key), kinds) or isinstance(value.get(key), bool):
-            raise ValueError(f'{event}: "{key}" is missing or of the wrong type')
+            raise ValueError(f'{event}: "{key}" is missing or of the wrong type')  # noqa: TRY004 - as above
     return value
 
 

@@ -143,4 +143,11 @@ def _number(value: float | None) -> float | Literal["nan", "inf", "-inf"] | None
 
 
 def _plain(value: Any) -> Any:
-    return _number(value) if isinstance(value, float) else value
+    """Return a JSON value in which every number is finite or a string."""
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -142,7 +142,7 @@ def _by_class(split: str, metrics: Sequence[Metric]) -> Iterator[str]:
 
 
 def _table_reported(table: TableReported) -> Iterator[str]:
-    yield f"### {_text(table.name).replace('_', ' ').capitalize()}"
+    yield f"### {_text(table.name.replace('_', ' ').capitalize())}"
     yield ""
     rows = [tuple(_cell(cell) for cell in row) for row in table.rows[:_MAX_ROWS]]
     yield from _grid([_text(column) for column in table.columns], rows)
