@@ -76,11 +76,15 @@ def test_what_runs_anywhere_needs_the_standard_library_only(path: Path) -> None:
         assert name.partition(".")[0] in sys.stdlib_module_names, f"{path.name} imports {name}"
 
 
+LONGER = {"repro_tui/verify/probe.py": 520}
+"""Files that may be longer than others: the probe runs alone in any image, so it is one file."""
+
+
 def test_files_stay_readable() -> None:
     long = {
-        str(path.relative_to(ROOT)): count
-        for path in modules()
-        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 420
+        name: count
+        for name, path in ((str(path.relative_to(ROOT)), path) for path in modules())
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > LONGER.get(name, 420)
     }
     assert not long, f"what do these do too much of? {long}"
 
