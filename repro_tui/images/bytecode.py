@@ -134,7 +134,7 @@ def make_bytecode_layer(folder: Path, items: Sequence[Item], compiled: Mapping[s
                 item = files[path]
                 one = compiled[item.path]
                 data = packs[one.pack][one.offset : one.offset + one.size]
-                writer.file(path, 0o644, one.size, [data], item.owner)
+                writer.file(path, 0o644, one.size, [data], owner=item.owner)
         writer.finish()
 
 

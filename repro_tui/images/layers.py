@@ -81,8 +81,12 @@ class LayerWriter:
         self._tar.link(path, target)
         self._items.append(Item(path, "link", 0o777, owner, target=target))
 
-    def file(self, path: str, mode: int, size: int, chunks: Iterable[bytes], owner: str) -> None:
-        """Add a file."""
+    def file(self, path: str, mode: int, size: int, chunks: Iterable[bytes], *, owner: str, sha256: str = "") -> None:
+        """Add a file; its digest is taken here unless whoever yields the chunks checks them against `sha256`."""
+        if sha256:
+            offset = self._tar.file(path, mode, size, chunks)
+            self._items.append(Item(path, "file", mode, owner, size=size, sha256=sha256, offset=offset))
+            return
         digest = hashlib.sha256()
 
         def hashed() -> Iterator[bytes]:
@@ -144,7 +148,7 @@ def make_base_layer(
             elif member.type == "link":
                 writer.link(member.path, member.target, owned.owner)
             else:
-                writer.file(member.path, member.mode, len(member.data), [member.data], owned.owner)
+                writer.file(member.path, member.mode, len(member.data), [member.data], owner=owned.owner)
         writer.finish()
 
 
@@ -168,7 +172,14 @@ def make_wheel_layer(folder: Path, wheels: Sequence[WheelFile], site_packages: s
                 writer.folder(path, 0o755, owners[path])
             else:
                 wheel, planned = files[path]
-                writer.file(path, planned.mode, planned.size, wheel.content(planned), wheel.wheel.label)
+                writer.file(
+                    path,
+                    planned.mode,
+                    planned.size,
+                    wheel.content(planned),
+                    owner=wheel.wheel.label,
+                    sha256=planned.sha256,
+                )
         writer.finish()
     for wheel in opened:
         wheel.close()

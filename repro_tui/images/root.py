@@ -1,6 +1,6 @@
 """The image's content as a folder, made from the layers: what the embedded engine enters.
 
-Runs in worker processes that have umask 0. The tree's owner is whoever runs this; the sandbox shows it as its own user.
+Runs in worker processes. The tree's owner is whoever runs this; the sandbox shows it as its own user.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ def write_files(root: Path, layer: MadeLayer, items: Sequence[Item]) -> None:
     with layer.tar.open("rb") as tar, mmap.mmap(tar.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         view = memoryview(mapped)
         for item in items:
-            descriptor = os.open(f"{root}/{item.path}", _NEW, item.mode)
+            descriptor = os.open(f"{root}/{item.path}", _NEW, 0o600)
             try:
                 position, end = item.offset, item.offset + item.size
                 while position < end:
                     position += os.write(descriptor, view[position : min(end, position + _CHUNK_BYTES)])
+                os.fchmod(descriptor, item.mode)  # whatever the umask is
                 os.utime(descriptor, ns=_TIMES_NS)
             finally:
                 os.close(descriptor)

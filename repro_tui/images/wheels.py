@@ -62,6 +62,11 @@ class Planned:
     record: str = ""
     """Of a member: algorithm=digest, as RECORD writes it."""
 
+    @property
+    def sha256(self) -> str:
+        """In hex, where RECORD gives it: `OpenWheel.content` checks it. Else empty."""
+        return _decoded(self.record).hex() if self.record.startswith("sha256=") else ""
+
 
 class OpenWheel:
     """A wheel opened for installing below `site_packages` (a path relative to the root); raises ManifestError."""
@@ -158,8 +163,8 @@ class OpenWheel:
             if name in unhashed:
                 continue
             digest = records.get(name, "")
-            if digest.partition("=")[0] not in {"sha256", "sha384", "sha512"}:
-                raise ValueError(f"{name} has no digest in RECORD")
+            if digest.partition("=")[0] not in {"sha256", "sha384", "sha512"} or not _decoded(digest):
+                raise ValueError(f"{name} has no digest in RECORD that can be checked")
             file = self._place(name, info, digest)
             planned[file.path] = file
         for launcher in self._launchers():
@@ -217,12 +222,16 @@ class OpenWheel:
         rows: list[str] = []
         for path in sorted(planned, key=str.encode):
             file = planned[path]
-            relative = posixpath.relpath(path, self._site)
+            relative = self._relative(path)
             made = file.data is not None
             digest = "sha256=" + _urlsafe(hashlib.sha256(file.data or b"").digest()) if made else file.record
             rows.append(f"{_csv(relative)},{digest},{file.size}\n")
-        rows.append(f"{_csv(posixpath.relpath(record, self._site))},,\n")
+        rows.append(f"{_csv(self._relative(record))},,\n")
         return "".join(rows).encode()
+
+    def _relative(self, path: str) -> str:
+        inside = path.startswith(self._site + "/")
+        return path[len(self._site) + 1 :] if inside else posixpath.relpath(path, self._site)
 
     def _error(self, message: str) -> ManifestError:
         return ManifestError(
@@ -238,6 +247,11 @@ def _made(path: str, data: bytes, mode: int = 0o644) -> Planned:
 
 def _urlsafe(digest: bytes) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _decoded(record: str) -> bytes:
+    digest = record.partition("=")[2].rstrip("=")
+    return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4))
 
 
 def _csv(field: str) -> str:

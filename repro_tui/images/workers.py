@@ -20,9 +20,9 @@ def cpu_count() -> int:
 
 
 class Workers:
-    """A pool; each job is a module-level function and its arguments."""
+    """A pool, or without one this process; each job is a module-level function and its arguments."""
 
-    def __init__(self, pool: ProcessPoolExecutor) -> None:
+    def __init__(self, pool: ProcessPoolExecutor | None) -> None:
         self._pool = pool
 
     def run(
@@ -32,6 +32,11 @@ class Workers:
 
         `done` is called with a job's weight as it ends. The first failure is raised, what had not begun is dropped.
         """
+        if self._pool is None:
+            for function, arguments, weight in jobs:
+                function(*arguments)
+                done(weight)
+            return
         futures: dict[Future[Any], int] = {
             self._pool.submit(function, *arguments): weight for function, arguments, weight in jobs
         }
@@ -51,15 +56,17 @@ class Workers:
 @contextmanager
 def workers(count: int) -> Iterator[Workers]:
     """Give a pool of so many processes; started afresh, so that no thread or lock of this one is carried over."""
+    if count == 1:
+        yield Workers(None)
+        return
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin) as pool:
         yield Workers(pool)
 
 
 def _begin() -> None:
-    """Make modes exact, leave SIGINT to the parent, and end when the parent does, however that happens."""
+    """Leave SIGINT to the parent, and end when the parent does, however that happens."""
     import signal
 
-    os.umask(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
