@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 from repro_tui.cli import console, words
 from repro_tui.errors import ExitCode, InfrastructureError
+from repro_tui.events import Event
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import RunReader
 from repro_tui.runs.state import RunState
@@ -24,8 +25,11 @@ class Reporter(Protocol):
 
     def __exit__(self, *exception: object) -> None: ...
 
+    def event(self, event: Event) -> None:
+        """Be told one event; the state has it already."""
+
     def show(self, state: RunState) -> None:
-        """Show what is new."""
+        """Show how things are, at least once a poll."""
 
     def message(self, text: str) -> None:
         """Say something that is not in the state."""
@@ -42,7 +46,9 @@ def follow(run: RunDirectory, *, process: subprocess.Popen[bytes] | None, json: 
     Raises InfrastructureError where the worker died without a word.
     """
     reader = RunReader(run)
-    with _reporter(plain=plain) as reporter:
+    reporter = _reporter(plain=plain)
+    reader.listener = reporter.event
+    with reporter:
         try:
             _watch(reader, reporter, process)
         except _Detached:

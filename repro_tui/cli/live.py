@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from repro_tui.cli import words
-from repro_tui.events import CheckStatus
+from repro_tui.events import CheckStatus, EngineChosen, Event, Notice
 from repro_tui.runs.state import RunState, Stage
 
 _REFRESH_INTERVAL_S = 0.25
@@ -39,9 +39,8 @@ class LiveReporter:
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, markup=False)
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
-        self._notices = 0
-        self._engine = False
         self._drawn_at = 0.0
+        self._pace = words.Pace()
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -51,30 +50,31 @@ class LiveReporter:
         """Leave the last picture standing, and the terminal as it was."""
         self._live.stop()
 
+    def event(self, event: Event) -> None:
+        """Print what is to stay above the display; the rest is in the state."""
+        if isinstance(event, EngineChosen):
+            self.message(f"engine {event.engine} ({event.reason})")
+        elif isinstance(event, Notice):
+            self.message(words.notice(event))
+
     def show(self, state: RunState) -> None:
         """Draw the state, unless it was drawn a moment ago; the last one always."""
-        if state.engine is not None and not self._engine:
-            self._engine = True
-            self.message(f"engine {state.engine.engine} ({state.engine.reason})")
-        for event in state.notices[self._notices :]:
-            self.message(words.notice(event))
-        self._notices = len(state.notices)
         now = time.monotonic()
         if now - self._drawn_at >= _REFRESH_INTERVAL_S or state.finished:
             self._drawn_at = now
-            self._live.update(_picture(state, time.time()), refresh=True)
+            self._live.update(_picture(state, time.time(), self._pace), refresh=True)
 
     def message(self, text: str) -> None:
         """Print something above the display."""
         self._console.print(Text(words.printable(text)))
 
 
-def _picture(state: RunState, now: float) -> RenderableType:
+def _picture(state: RunState, now: float, pace: words.Pace) -> RenderableType:
     until = state.finished_at or now
     elapsed = words.duration(until - state.started_at) if state.started_at is not None else ""
     head = Text(words.printable(f"{state.title or 'starting'}  "), style="bold")
     head.append(words.printable(f"{state.run_id}  {elapsed}"), style="dim")
-    parts: list[RenderableType] = [head, _stages(state, now)]
+    parts: list[RenderableType] = [head, _stages(state, now, pace)]
     if state.phase or state.step:
         parts.append(_numbers(state))
     checks = [each for each in state.checks.values() if each.status is not CheckStatus.NOT_RUN]
@@ -86,14 +86,18 @@ def _picture(state: RunState, now: float) -> RenderableType:
     return Group(*parts)
 
 
-def _stages(state: RunState, now: float) -> Table:
+def _stages(state: RunState, now: float, pace: words.Pace) -> Table:
     table = Table.grid(padding=(0, 2))
     for stage in state.stages.values():
         word = words.status(stage)
+        left_s = pace.left_s(stage, now) if stage.running else None
         table.add_row(
-            Text(f"{word:9}", style=_STYLES.get(word, "")), Text(stage.name), Text(_time(stage, now), justify="right"),
-            _bar(stage), Text(_what(state, stage, now), overflow="ellipsis", no_wrap=True),
-        )  # fmt: skip
+            Text(f"{word:9}", style=_STYLES.get(word, "")),
+            Text(stage.name),
+            Text(_time(stage, now), justify="right"),
+            _bar(stage),
+            Text(_what(state, stage, left_s), overflow="ellipsis", no_wrap=True),
+        )
     return table
 
 
@@ -109,8 +113,8 @@ def _bar(stage: Stage) -> RenderableType:
     return Text("")
 
 
-def _what(state: RunState, stage: Stage, now: float) -> str:
-    return words.progress(state, stage, now) if stage.running else words.printable(stage.detail)
+def _what(state: RunState, stage: Stage, left_s: float | None) -> str:
+    return words.progress(state, stage, left_s) if stage.running else words.printable(stage.detail)
 
 
 def _numbers(state: RunState) -> Text:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from repro_tui.cli import console
 from repro_tui.cli.options import add_runs, runs_folder
+from repro_tui.errors import UsageError
 
 if TYPE_CHECKING:
     from repro_tui.runs.directory import RunDirectory
@@ -75,10 +76,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def prepare(arguments: argparse.Namespace) -> RunDirectory:
     """Make the run directory; raises ManifestError before there is one where the manifest has problems."""
+    from repro_tui.engines.choose import ENGINES
     from repro_tui.manifest.loading import load
     from repro_tui.pipeline.plan import Options
     from repro_tui.runs.directory import RunDirectory
 
+    if arguments.engine is not None and arguments.engine not in ENGINES:
+        raise UsageError(
+            f"there is no engine {arguments.engine!r}", where="--engine", hint=f"engines: {', '.join(ENGINES)}"
+        )
     loaded = load(arguments.manifest)
     mirrors = [*arguments.mirror, *(Path(each) for each in os.environ.get(ENV_MIRROR, "").split(os.pathsep) if each)]
     experiment = loaded.manifest.experiment

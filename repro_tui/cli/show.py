@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from typing import TYPE_CHECKING
 
 from repro_tui.cli import console
@@ -53,7 +52,7 @@ def _describe(directory: RunDirectory) -> str:
         lines.append(words.printable(f"  engine {state.engine.engine} ({state.engine.reason})"))
     for stage in state.stages.values():
         took = words.duration(stage.elapsed_s) if stage.elapsed_s else ""
-        what = words.progress(state, stage, time.time()) if stage.running else words.printable(stage.detail)
+        what = words.progress(state, stage) if stage.running else words.printable(stage.detail)
         word = words.status(stage) if alive or not stage.running else "died"
         lines.append(f"  {word:9}  {stage.name:11}  {took:>12}  {what}".rstrip())
     lines += ["", *words.summary(state)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from repro_tui.events import CheckResult, CheckStatus, Notice
+from repro_tui.events import CheckResult, CheckStatus, Notice, Verdict
 from repro_tui.runs.state import RunState, Stage
 
+_PACE_S = 2.0
 _DIGEST = re.compile(r"^(sha256:)?[0-9a-f]{64}$")
 _PASSED = frozenset({CheckStatus.MATCH, CheckStatus.WITHIN_TOLERANCE})
 _RESULTS = frozenset({"metrics", "digests"})
@@ -54,12 +55,27 @@ def amount(stage: Stage) -> str:
     return f"{unit} {stage.done} of {stage.total}" if stage.total else f"{unit} {stage.done}"
 
 
-def left_s(stage: Stage, now: float) -> float | None:
-    """Return the time a stage still needs at the pace it had so far; None where that cannot be said yet."""
-    if not stage.running or stage.started_at is None or not 0 < stage.done < stage.total:
-        return None
-    elapsed_s = now - stage.started_at
-    return elapsed_s * (stage.total - stage.done) / stage.done if elapsed_s >= 1 else None
+class Pace:
+    """Says what time a stage still needs, at the pace since what it is doing began; one watches one run.
+
+    A stage may do several things one after the other, each counted from its beginning: its text or its total changes.
+    """
+
+    def __init__(self) -> None:
+        self._doing: tuple[str, str, int] | None = None
+        self._from = (0, 0.0)
+
+    def left_s(self, stage: Stage, now: float) -> float | None:
+        """Return the time left; None where that cannot be said yet."""
+        doing = (stage.name, stage.text if stage.unit == "bytes" else "", stage.total)
+        done, since = self._from
+        if doing != self._doing or stage.done < done:
+            self._doing, self._from = doing, (stage.done, now)
+            return None
+        passed, elapsed_s = stage.done - done, now - since
+        if not stage.running or passed <= 0 or stage.done >= stage.total or elapsed_s < _PACE_S:
+            return None
+        return elapsed_s * (stage.total - stage.done) / passed
 
 
 def numbers(state: RunState) -> str:
@@ -68,14 +84,13 @@ def numbers(state: RunState) -> str:
     return printable(", ".join(f"{name} {last[1]:.4g}" for name, last in list(latest)[:4] if last is not None))
 
 
-def progress(state: RunState, stage: Stage, now: float) -> str:
+def progress(state: RunState, stage: Stage, left_s: float | None = None) -> str:
     """Return one line on a running stage: how far, the newest numbers, the time left."""
     parts = [amount(stage), printable(stage.text)]
     if stage.name in {"train", "evaluate"}:
         parts.append(numbers(state))
-    left = left_s(stage, now)
-    if left is not None:
-        parts.append(f"about {duration(left)} left")
+    if left_s is not None:
+        parts.append(f"about {duration(left_s)} left")
     return ", ".join(part for part in parts if part)
 
 
@@ -101,10 +116,17 @@ def short(value: str) -> str:
     return f"{value.removeprefix('sha256:')[:12]}…" if _DIGEST.match(value) else value
 
 
+def _count(checks: Sequence[CheckResult]) -> str:
+    return f"{len(checks)} {'check' if len(checks) == 1 else 'checks'}"
+
+
 def summary(state: RunState) -> Iterator[str]:
     """Yield the last lines of a run: what decided, each result, and each pin that does not hold."""
-    shown = [each for each in state.checks.values() if each.component in _RESULTS or each.status not in _PASSED]
-    held = len(state.checks) - len(shown)
+    checks = list(state.checks.values())
+    held = [each for each in checks if each.component not in _RESULTS and each.status in _PASSED]
+    shown = [each for each in checks if each not in held]
+    if state.verdict in {Verdict.FAILED, Verdict.CANCELLED}:
+        shown = [each for each in shown if each.status is not CheckStatus.NOT_RUN]
     rows = [
         (each.name, each.status.value, short(each.observed) or "-", short(each.expected) or "-", each.tolerance)
         for each in shown
@@ -116,7 +138,9 @@ def summary(state: RunState) -> Iterator[str]:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             yield printable("  " + "  ".join(cells).rstrip())
     if held:
-        yield f"  {held} more {'check' if held == 1 else 'checks'} hold"
+        yield f"  {_count(held)} hold{'s' if len(held) == 1 else ''}" if not rows else f"  {len(held)} more hold"
+    if len(held) + len(shown) < len(checks):
+        yield f"  {_count(checks[len(held) + len(shown) :])} not made"
     if state.verdict is not None:
         yield ""
         yield printable(f"{state.verdict.value}: {state.summary}")

@@ -106,7 +106,10 @@ class Running(Protocol):
         """Return the outcome, or None when `timeout_s` passed first. After an outcome the log file is complete."""
 
     def stop(self, grace_s: float) -> None:
-        """Ask it to end (SIGTERM), and kill it after `grace_s`; returns at once. `wait` then says STOPPED."""
+        """Ask it to end (SIGTERM), and kill it after `grace_s`; returns at once. `wait` then says STOPPED.
+
+        Called again with 0 it kills what was asked before.
+        """
 
     def usage(self) -> Usage | None:
         """Return what it uses now; None where that is not known."""

@@ -158,6 +158,8 @@ class FakeRunning:
     def stop(self, grace_s: float) -> None:
         """Tell the behaviour to stop; its process gets SIGTERM, and SIGKILL after `grace_s`."""
         self._end(EndReason.STOPPED, grace_s)
+        if grace_s <= 0:
+            _signal(self._container, signal.SIGKILL)
 
     def usage(self) -> Usage | None:
         """Return what the host process uses, None for a function."""

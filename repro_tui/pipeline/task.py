@@ -38,17 +38,23 @@ class TaskRun:
     def follow(self, *, until: str | None = None) -> None:
         """Follow it to its end, or to the first line of the phase `until`; raises where it did not end well."""
         while True:
-            self.ended = self._supervised.step()
-            if self.ended:
-                self._intake.close()
-            else:
+            ended = self._supervised.step()
+            if not ended:
                 self._intake.pump()
+            elif not self.ended:
+                self.ended = True
+                self._intake.close()
             self._look()
-            if self.ended:
-                self._supervised.result(_NAME)
-                return
             if until is not None and self._state.phase == until:
                 return
+            if ended:
+                self._supervised.result(_NAME)
+                return
+
+    @property
+    def phase(self) -> str:
+        """The phase that it told last."""
+        return self._state.phase
 
     def steps_text(self) -> str:
         """Return how many steps it told of, in words."""

@@ -77,7 +77,7 @@ def work(run: RunDirectory) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Lock the run directory, carry the run out, and leave no child behind."""
+    """Lock the run directory and carry the run out; the exit code is that of the verdict."""
     faulthandler.enable()
     for ignored in (signal.SIGHUP, signal.SIGINT):
         signal.signal(ignored, signal.SIG_IGN)
@@ -91,16 +91,7 @@ def main(argv: list[str]) -> int:
         print(f"{error.message} ({error.where}) {error.hint}", file=sys.stderr, flush=True)
     except OSError as error:
         print(from_os_error(error).message, file=sys.stderr, flush=True)
-    finally:
-        _end_children()
     return code
-
-
-def _end_children() -> None:
-    """End the clients (pip, apt, npm) that an interrupted download left; containers are the engines' own business."""
-    if os.getpgrp() == os.getpid():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        os.killpg(0, signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,8 @@ class Tail:
         # A container writes some of these files: a link out of its folder or a pipe is not followed, nor waited for.
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:  # not there yet is not refused: it may be there when it is asked for next
+            return b""
         except OSError:
             self._refused = True
             return b""

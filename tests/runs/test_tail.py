@@ -84,3 +84,12 @@ def test_a_file_that_may_not_be_read_has_no_lines(tmp_path: Path) -> None:
     path.write_bytes(b"one\n")
     path.chmod(0)
     assert Tail(path).drain() == []
+
+
+def test_a_file_that_appears_after_it_was_asked_for_is_not_caught_up(tmp_path: Path) -> None:
+    tail = Tail(tmp_path / "late.jsonl")
+    assert tail.read() == []
+    assert tail.caught_up()
+    (tmp_path / "late.jsonl").write_bytes(b"one\n")
+    assert not tail.caught_up()
+    assert tail.drain() == [b"one"]

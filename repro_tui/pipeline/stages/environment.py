@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 
@@ -11,7 +12,7 @@ from repro_tui.events import CheckStatus
 from repro_tui.pipeline import containers
 from repro_tui.pipeline.context import Context, StageResult
 from repro_tui.pipeline.supervise import Supervised
-from repro_tui.verify.environment import PROBE, environment_checks, environment_hash, read_summary
+from repro_tui.verify.environment import PROBE, compare_files, environment_checks, environment_hash, read_summary
 
 _ARGV = ("python3", "-I", "/job/probe.py", "/out")
 
@@ -40,10 +41,29 @@ def run(context: Context) -> StageResult:
                 f"the environment is not the pinned one: {detail or differing[0].name}",
                 component="environment",
                 where="environment.hash",
-                hint="the checks name every difference; --allow-drift trains all the same",
+                hint=_hint(context),
             )
         )
     return StageResult(detail=environment_hash(context.summary))
+
+
+def _hint(context: Context) -> str:
+    """Return what to do about a drift: where the store's copy of the image was changed, the command that heals it."""
+    pins = context.loaded.manifest
+    if context.engine.name == "embedded" and compare_files(context.image.inventory, context.run.files):
+        lock = context.loaded.resolve(pins.environment.lock)
+        options = [
+            "--lock",
+            str(lock),
+            "--store",
+            str(context.store.root),
+            "--platform",
+            pins.image.platform,
+            "--verify",
+        ]
+        command = shlex.join(["repro-tui", "image", "build", context.image.name, *options])
+        return f"files of the image were changed in the store; `{command}` makes it anew"
+    return "the checks name every difference; --allow-drift trains all the same"
 
 
 def _probe(context: Context) -> None:

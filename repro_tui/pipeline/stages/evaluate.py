@@ -8,7 +8,7 @@ from repro_tui.pipeline.context import Context, StageResult
 
 def run(context: Context) -> StageResult:
     """Wait for the container's end; a task that never said that it evaluates has ended already."""
-    if context.task.ended:
+    if context.task.phase != "evaluate":
         return StageResult(StageStatus.SKIPPED, "the task did not tell its evaluation from its training")
     with context.interrupt.shielded():
         context.task.follow()
