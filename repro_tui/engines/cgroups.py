@@ -142,12 +142,11 @@ def _written(file: Path, value: str) -> bool:
 def _parents() -> tuple[int, dict[str, Path]]:
     """Return the version, and per controller the folder in which this process may make groups and move processes."""
     try:
-        own = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
-        mounts = list(_mounts())
+        own, mounts = _own(), list(_mounts())
     except OSError:
         return 0, {}
     first: dict[str, Path] = {}
-    for _, controllers, path in own:
+    for controllers, path in own:
         for controller in {"memory", "pids", "cpu"} & set(controllers.split(",")):
             for kind, options, inner, mount in mounts:
                 if kind == "cgroup" and controller in options:
@@ -156,7 +155,7 @@ def _parents() -> tuple[int, dict[str, Path]]:
                         first[controller] = folder
     if "memory" in first:
         return 1, first
-    for _, controllers, path in own:
+    for controllers, path in own:
         for kind, _, inner, mount in mounts if not controllers else ():
             folder = _folder(mount, inner, path) if kind == "cgroup2" else None
             # A group that holds processes cannot give controllers to its children, so look upwards from our own.
@@ -166,6 +165,12 @@ def _parents() -> tuple[int, dict[str, Path]]:
                     return 2, dict.fromkeys({"memory", "pids", "cpu"} & given, folder)
                 folder = folder.parent
     return 0, {}
+
+
+def _own() -> list[tuple[str, str]]:
+    """Return (controllers, group) of this process; the controllers are empty for version 2."""
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    return [(controllers, path) for _, controllers, path in lines]
 
 
 def _mounts() -> Iterator[tuple[str, set[str], str, Path]]:

@@ -288,7 +288,7 @@ class DockerEngine:
                 for mount in spec.mounts
             ],
             # Everything is kept until the container is removed, so that a dropped stream can be made good.
-            "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "-1"}),
+            "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1p", "max-file": "1"}),
             "labels": {LABEL: str(workers.current()), LABEL_RUN: spec.run_id},
             "stdin_open": False,
         }

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket as sockets
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro_tui.engines import guard, processes
+from repro_tui.engines import docker_log, guard, processes
 from repro_tui.engines.base import ContainerSpec, EndReason, Outcome, Usage
 from repro_tui.engines.sandbox import GID, UID
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 _GONE_AFTER_S = 60.0
 """How long a daemon may be silent before the container counts as lost."""
 _RETRY_S = 0.5
-_STREAMS = {1: "stdout", 2: "stderr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ class DockerRunning:
         self._ended = threading.Event()
         self._peak_bytes = 0
         self._pid: int | None = None
-        self._log = _Log(spec.log, streams, container, lambda: bool(self._state()["Running"]))
+        self._log = docker_log.Log(spec.log, streams, container, lambda: bool(self._state()["Running"]))
         try:
             self._log.attach()
             client.api.start(container)
@@ -103,8 +100,11 @@ class DockerRunning:
 
     def stop(self, grace_s: float) -> None:
         """Send SIGTERM to the main process (through the init of Docker) and SIGKILL after `grace_s`."""
-        if self._end(EndReason.STOPPED, "", "SIGTERM" if grace_s > 0 else "SIGKILL") and grace_s > 0:
+        first = self._end(EndReason.STOPPED, "", "SIGTERM" if grace_s > 0 else "SIGKILL")
+        if first and grace_s > 0:
             self._later(grace_s, lambda: self._signal("SIGKILL"))
+        elif not first and grace_s <= 0 and not self._ended.is_set():
+            self._signal("SIGKILL")
 
     def usage(self) -> Usage | None:
         """Return what it uses: from /proc where its processes are seen here, else from the daemon (slower)."""
@@ -206,120 +206,12 @@ class DockerRunning:
             detail = detail or "the kernel killed processes at the memory limit"
             peak = max(peak, self._spec.limits.memory_bytes or 0)
         elif state.get("Dead"):
-            reason = EndReason.LOST
+            return Outcome(EndReason.LOST, None, elapsed_s, peak, "the container was removed behind our back")
         elif 128 < code <= 192:
             reason = EndReason.SIGNALLED
         else:
             reason = EndReason.EXITED
         return Outcome(reason, code, elapsed_s, peak, detail)
-
-
-class _Log:
-    """Copies a container's output to a file, each byte once.
-
-    The attached stream is raw and in order. It can drop, which looks like its end: then the daemon's copy is read from
-    the beginning, a stream at a time, past the bytes that are written already. That copy is text: bytes that are no
-    UTF-8 come replaced, and a last line without newline comes with one.
-    """
-
-    def __init__(self, path: Path, client: DockerClient, container: str, running: Callable[[], bool]) -> None:
-        self._client = client
-        self._container = container
-        self._running = running
-        self._file = path.open("ab", buffering=0)
-        self._written = dict.fromkeys(_STREAMS.values(), 0)
-        self._socket: Any = None
-        self._dropped = False
-        self._thread = threading.Thread(target=self._copy, name=f"log {container[:12]}", daemon=True)
-
-    def attach(self) -> None:
-        """Open the stream; before the container starts, so that nothing is missed."""
-        self._socket = self._client.api.attach_socket(self._container, {"stdout": 1, "stderr": 1, "stream": 1})
-
-    def start(self) -> None:
-        """Begin to copy."""
-        self._thread.start()
-
-    def finish(self, *, complete: bool) -> None:
-        """Wait until all is written; `complete` is False where the daemon cannot be asked for the rest."""
-        self._thread.join(None if complete else 1.0)
-        if complete and self._dropped:
-            for name in self._written:
-                self._make_good(name)
-        self.close()
-
-    def close(self) -> None:
-        """Close file and stream."""
-        self._file.close()
-        if self._socket is not None:
-            self._socket.close()
-
-    def _copy(self) -> None:
-        try:
-            for pieces in _frames(self._socket):
-                self._write(pieces)
-        except (OSError, ValueError):
-            self._dropped = True
-        # The stream ends a moment before the state changes; a stream that ends long before has dropped.
-        deadline = time.monotonic() + 2.0
-        with contextlib.suppress(Exception):
-            while not self._dropped and self._running():
-                self._dropped = time.monotonic() > deadline
-                time.sleep(0.02)
-            while self._dropped and self._running():
-                for name in self._written:
-                    self._make_good(name)
-                time.sleep(1.0)
-
-    def _make_good(self, name: str) -> None:
-        """Append what the daemon has of one stream beyond what is written."""
-        past = self._written[name]
-        with contextlib.suppress(Exception):  # tried again, and once more at the end
-            for data in self._client.api.logs(
-                self._container, stdout=name == "stdout", stderr=name == "stderr", stream=True, follow=False
-            ):
-                if past < len(data):
-                    self._write([(name, data[past:])])
-                past = max(0, past - len(data))
-
-    def _write(self, pieces: list[tuple[str, bytes]]) -> None:
-        view = memoryview(b"".join(data for _, data in pieces))
-        while view:
-            view = view[self._file.write(view) :]
-        for name, data in pieces:
-            self._written[name] += len(data)
-
-
-def _frames(stream: Any) -> Iterator[list[tuple[str, bytes]]]:
-    """Split the attached stream: eight bytes (stream, three zeros, length, big-endian), then the data.
-
-    Data is handed on as it comes, in lists; raises ValueError where the stream ends inside a frame.
-    """
-    receive: Callable[[int], bytes] = stream.recv if isinstance(stream, sockets.socket) else stream.read
-    waiting = b""
-    left = 0
-    name = ""
-    while data := receive(1 << 18):
-        waiting += data
-        pieces: list[tuple[str, bytes]] = []
-        at = 0
-        while True:
-            if not left:
-                if len(waiting) - at < 8:
-                    break
-                kind, left = struct.unpack_from(">BxxxL", waiting, at)
-                name = _STREAMS.get(kind, "stdout")
-                at += 8
-            piece = waiting[at : at + left]
-            if not piece:
-                break
-            pieces.append((name, piece))
-            at += len(piece)
-            left -= len(piece)
-        waiting = waiting[at:]
-        yield pieces
-    if left or waiting:
-        raise ValueError("the stream ended inside a frame")
 
 
 def _stats(answer: dict[str, Any]) -> Usage | None:

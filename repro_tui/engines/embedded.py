@@ -8,9 +8,7 @@ import json
 import os
 import resource
 import select
-import signal
 import subprocess
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,20 +18,15 @@ from repro_tui.engines import cgroups, guard, processes, sandbox, workers
 from repro_tui.engines.base import (
     Availability,
     ContainerSpec,
-    EndReason,
     Limits,
     Mount,
-    Outcome,
     Progress,
     Running,
-    Usage,
     tmpfs_bytes,
 )  # fmt: skip
+from repro_tui.engines.embedded_running import SAMPLE_S, EmbeddedRunning, last_words
 from repro_tui.errors import EngineError
 from repro_tui.images.model import Image
-
-SAMPLE_S = 0.25
-"""How often memory and processes are looked at."""
 
 _START_TIMEOUT_S = 30.0
 
@@ -80,155 +73,6 @@ class EmbeddedEngine:
         names = guard.kill_marked(guard.MARK, lambda worker: worker.is_dead())
         cgroups.sweep()
         return names
-
-
-class EmbeddedRunning:
-    """A container that one thread of ours watches until it ends."""
-
-    def __init__(
-        self,
-        spec: ContainerSpec,
-        *,
-        monitor: subprocess.Popen[bytes],
-        status: int,
-        first: processes.Process,
-        main: processes.Process | None,
-        group: cgroups.Group | None,
-        log_start: int,
-    ) -> None:
-        self._spec = spec
-        self._monitor = monitor
-        self._status = status
-        self._first = first
-        self._main = main
-        self._group = group
-        self._log_start = log_start
-        self._started = time.monotonic()
-        self._host_kills = _host_out_of_memory_kills()
-        self._lock = threading.Lock()
-        self._cause: tuple[EndReason, str] | None = None
-        self._peak_bytes = 0
-        self._outcome: Outcome | None = None
-        self._ended = threading.Event()
-        threading.Thread(target=self._watch, name=f"watch {spec.name}", daemon=True).start()
-
-    def wait(self, timeout_s: float | None = None) -> Outcome | None:
-        """Return the outcome, None when `timeout_s` passed first."""
-        self._ended.wait(timeout_s)
-        return self._outcome
-
-    def stop(self, grace_s: float) -> None:
-        """Send SIGTERM to the main process now and SIGKILL to all after `grace_s`."""
-        if self._end(EndReason.STOPPED, "", kill=grace_s <= 0) and grace_s > 0:
-            if self._main is not None:
-                self._main.signal(signal.SIGTERM)
-            timer = threading.Timer(grace_s, self._first.signal, (signal.SIGKILL,))
-            timer.daemon = True
-            timer.start()
-
-    def usage(self) -> Usage | None:
-        """Return what its processes use, None after the end."""
-        return None if self._ended.is_set() else processes.usage(self._first.pid)
-
-    def _end(self, reason: EndReason, detail: str, *, kill: bool = True) -> bool:
-        """Record why it is ended, once, and kill it; False where it ended before or is being ended."""
-        with self._lock:
-            if self._outcome is not None or self._cause is not None:
-                return False
-            self._cause = (reason, detail)
-        if kill:
-            self._first.signal(signal.SIGKILL)
-        return True
-
-    def _watch(self) -> None:
-        try:
-            outcome = self._follow()
-        except Exception as error:  # whoever waits is told, whatever it was
-            outcome = Outcome(EndReason.LOST, None, time.monotonic() - self._started, self._peak_bytes, repr(error))
-        if self._group is not None:
-            self._group.remove()
-        with self._lock:
-            self._outcome = outcome
-        self._ended.set()
-
-    def _follow(self) -> Outcome:
-        # The monitor holds the other end of the status pipe until it exits, so its end is the container's end.
-        poller = select.poll()
-        poller.register(self._status, select.POLLIN)
-        limits = self._spec.limits
-        status = b""
-        while True:
-            left_s = None if limits.time_s is None else self._started + limits.time_s - time.monotonic()
-            if left_s is not None and left_s <= 0:
-                self._end(EndReason.TIME_LIMIT, f"still running after {limits.time_s:g} s")
-                limits = Limits()
-            if poller.poll(1000 * min(SAMPLE_S, SAMPLE_S if left_s is None else max(left_s, 0.001))):
-                data = os.read(self._status, 4096)
-                if not data:
-                    break
-                status += data
-            else:
-                self._sample(limits)
-        os.close(self._status)
-        returned = self._monitor.wait()
-        self._wait_until_empty()
-        return self._judge(_exit_code(status), returned)
-
-    def _sample(self, limits: Limits) -> None:
-        seen = processes.usage(self._first.pid)
-        if seen is None:
-            return
-        self._peak_bytes = max(self._peak_bytes, seen.memory_bytes)
-        held = self._group.enforced if self._group is not None else frozenset()
-        if limits.memory_bytes is not None and "memory" not in held and seen.memory_bytes > limits.memory_bytes:
-            used = processes.exact_memory_bytes(self._first.pid)
-            if used > limits.memory_bytes:
-                self._end(EndReason.OUT_OF_MEMORY, f"used {used} bytes of {limits.memory_bytes}; killed when sampled")
-        if limits.processes is not None and "pids" not in held and seen.processes > limits.processes:
-            self._end(EndReason.SIGNALLED, f"{seen.processes} processes of {limits.processes}; killed when sampled")
-
-    def _wait_until_empty(self) -> None:
-        """Wait until the namespace's first process is gone: the kernel lets it go only when all others are dead."""
-        for pause_s in (0.0005, 0.001, 0.002, 0.005, *[0.01] * 500):
-            self._first.signal(signal.SIGKILL)
-            if not self._first.alive():
-                return
-            time.sleep(pause_s)
-
-    def _judge(self, exit_code: int | None, returned: int) -> Outcome:
-        elapsed_s = time.monotonic() - self._started
-        kills = self._group.out_of_memory_kills() if self._group is not None else 0
-        detail = ""
-        if exit_code is None:
-            exit_code, detail = self._never_ran()
-        if self._cause is not None:
-            reason, detail = self._cause
-            exit_code = 137 if exit_code is None else exit_code
-        elif exit_code is None:
-            reason = EndReason.LOST
-            detail = detail or f"bubblewrap ended with {returned} without saying how the container did"
-        elif kills and exit_code:
-            reason = EndReason.OUT_OF_MEMORY
-            detail = f"the kernel killed {kills} of its processes at the memory limit"
-        elif exit_code == 137 and _host_out_of_memory_kills() > self._host_kills:
-            reason = EndReason.OUT_OF_MEMORY
-            detail = "the host ran out of memory and its kernel killed processes"
-        elif 128 < exit_code <= 128 + signal.NSIG:
-            reason = EndReason.SIGNALLED
-            detail = _signal_name(exit_code - 128)
-        else:
-            reason = EndReason.EXITED
-        peak = self._peak_bytes
-        if reason is EndReason.OUT_OF_MEMORY and self._spec.limits.memory_bytes is not None:
-            peak = max(peak, self._spec.limits.memory_bytes)
-        return Outcome(reason, exit_code, elapsed_s, peak, detail)
-
-    def _never_ran(self) -> tuple[int | None, str]:
-        """Tell from bubblewrap's last words, in the log, why the command was never started."""
-        words = _last_words(self._spec.log, self._log_start)
-        if words.startswith("execvp "):
-            return 126 if "Permission denied" in words else 127, words
-        return None, words
 
 
 def start_in_root(root: Path, spec: ContainerSpec) -> EmbeddedRunning:
@@ -354,12 +198,12 @@ def _first_process(status: int, monitor: subprocess.Popen[bytes], log: Path, log
         if not data:
             monitor.kill()
             monitor.wait()
-            words = _last_words(log, log_start)
+            words = last_words(log, log_start)
             raise EngineError(f"bubblewrap did not start the container: {words or 'it said nothing'}", where=str(log))
         text += data
     first = processes.Process.of(int(json.loads(text)["child-pid"]))
     if first is None:
-        raise EngineError(f"the container was gone at once: {_last_words(log, log_start)}", where=str(log))
+        raise EngineError(f"the container was gone at once: {last_words(log, log_start)}", where=str(log))
     return first
 
 
@@ -386,38 +230,3 @@ def _main_process(first: processes.Process, status: int) -> processes.Process | 
         if select.select([status], [], [], 0.001)[0]:
             return None
     return None
-
-
-def _exit_code(status: bytes) -> int | None:
-    for line in status.splitlines():
-        with contextlib.suppress(ValueError):
-            code = json.loads(line).get("exit-code")
-            if isinstance(code, int):
-                return code
-    return None
-
-
-def _last_words(log: Path, start: int) -> str:
-    """Return what bubblewrap itself wrote last into the log, without its prefix."""
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(start, size - 4096))
-        for line in reversed(file.read().decode(errors="replace").splitlines()):
-            if line.startswith("bwrap: "):
-                return line.removeprefix("bwrap: ")
-    return ""
-
-
-def _host_out_of_memory_kills() -> int:
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -11,7 +11,7 @@ import pytest
 from repro_tui.engines.base import Engine
 from repro_tui.engines.choose import ENGINES
 from repro_tui.images.model import Image
-from tests.engines.engine_bench import Bench, make_layout, make_root
+from tests.engines.engine_bench import Bench, kill, make_layout, make_root
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +49,8 @@ def bench(engine: Engine, image: Image, tmp_path: Path) -> Iterator[Bench]:
     (tmp_path / "out").mkdir()
     made = Bench(engine, image, tmp_path, hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12])
     yield made
+    for worker in made.workers:
+        kill(worker)
     for running in made.running:
         running.stop(0)
         running.wait(30)

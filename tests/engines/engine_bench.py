@@ -99,6 +99,13 @@ def make_layout(root: Path, layout: Path) -> tuple[Layer, str, str]:
     return layer, config_digest, manifest_digest
 
 
+def kill(worker: subprocess.Popen[str]) -> None:
+    worker.kill()
+    worker.wait()
+    if worker.stdout is not None:
+        worker.stdout.close()
+
+
 @dataclass
 class Bench:
     """Starts containers of one engine and keeps what they leave."""
@@ -109,6 +116,7 @@ class Bench:
     name: str
     count: int = 0
     running: list[Running] = field(default_factory=list)
+    workers: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def log(self) -> Path:

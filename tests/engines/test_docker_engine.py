@@ -1,0 +1,248 @@
+"""What only Docker can do wrong: streams that drop, daemons that are not there, images that are not what they were."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from repro_tui.engines.base import EndReason
+from repro_tui.engines.docker import DockerEngine, Endpoint
+from repro_tui.engines.docker_log import frames
+from repro_tui.errors import DriftError
+from tests.engines.engine_bench import PYTHON, Bench
+
+NOBODY = 65534
+on_docker = pytest.mark.parametrize("engine", ["docker"], indirect=True)
+
+
+class Proxy:
+    """Stands between a client and the daemon, and cuts attached streams after some bytes."""
+
+    def __init__(self, path: Path, daemon: str, cut_after_bytes: int) -> None:
+        self.daemon = daemon
+        self.cut_after_bytes = cut_after_bytes
+        self.cuts = 0
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(str(path))
+        self.server.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.server.accept()
+            except OSError:
+                return
+            upstream = socket.socket(socket.AF_UNIX)
+            upstream.connect(self.daemon)
+            attached = threading.Event()
+            for source, target, answers in ((client, upstream, False), (upstream, client, True)):
+                threading.Thread(target=self._pump, args=(source, target, answers, attached), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, answers: bool, attached: threading.Event) -> None:
+        passed = 0
+        try:
+            while data := source.recv(4096):
+                if not answers and b"/attach?" in data:
+                    attached.set()
+                passed += len(data)
+                if answers and attached.is_set() and passed > self.cut_after_bytes:
+                    self.cuts += 1
+                    break
+                target.sendall(data)
+        except OSError:
+            pass
+        for end in (source, target):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+            finally:
+                end.close()
+
+
+@pytest.fixture
+def short_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose path is short enough for a socket's address."""
+    folder = Path(f"/tmp/repro-tui-test-{os.getpid()}-{time.monotonic_ns()}")
+    folder.mkdir(mode=0o755)
+    yield folder
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+@on_docker
+@pytest.mark.engine
+@pytest.mark.parametrize("cut_after_bytes", [0, 60_000, 250_001], ids=["at once", "early", "late"])
+def test_a_dropped_stream_is_made_good(
+    bench: Bench, short_folder: Path, monkeypatch: pytest.MonkeyPatch, cut_after_bytes: int
+) -> None:
+    proxy = Proxy(short_folder / "socket", Endpoint.find().url.removeprefix("unix://"), 4096 + cut_after_bytes)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{short_folder / 'socket'}")
+    bench.engine = DockerEngine()
+    outcome = bench.run(
+        "import os, time\nfor n in range(20_000):\n"
+        "    os.write(1, b'out %d\\n' % n); os.write(2, b'err %d\\n' % n)\n    if n % 1000 == 0: time.sleep(0.2)"
+    )
+    assert outcome.ok
+    assert proxy.cuts == 1
+    lines = bench.log.read_bytes().splitlines()
+    assert [line for line in lines if line.startswith(b"out")] == [b"out %d" % n for n in range(20_000)]
+    assert [line for line in lines if line.startswith(b"err")] == [b"err %d" % n for n in range(20_000)]
+    assert len(lines) == 40_000
+    proxy.server.close()
+
+
+@on_docker
+@pytest.mark.engine
+def test_a_container_removed_behind_our_back_is_lost(bench: Bench) -> None:
+    running = bench.start_python("import time; time.sleep(100)")
+    client = Endpoint.find().connect()
+    client.containers.get(f"repro-tui-test-{bench.name}-1").remove(force=True)
+    client.close()
+    outcome = running.wait(60)
+    assert outcome is not None
+    # The daemon may tell of the kill before it forgets the container.
+    assert (outcome.reason, outcome.exit_code) in {(EndReason.LOST, None), (EndReason.SIGNALLED, 137)}
+
+
+@on_docker
+@pytest.mark.engine
+def test_a_name_that_this_worker_left_is_used_again(bench: Bench) -> None:
+    """A create that timed out may have created."""
+    bench.start_python("import time; time.sleep(100)")
+    bench.count -= 1
+    outcome = bench.run("print('second')")
+    assert outcome.ok
+    assert bench.log.read_text() == "second\n"
+
+
+@on_docker
+@pytest.mark.engine
+def test_an_image_with_other_layers_is_drift(bench: Bench) -> None:
+    image = bench.image
+    other = replace(image, layers=(replace(image.layers[0], digest="sha256:" + "1" * 64),))
+    with pytest.raises(DriftError, match="has layers"):
+        bench.engine.prepare(other, lambda done, total, text: None)
+
+
+@on_docker
+@pytest.mark.engine
+def test_an_image_is_loaded_once_with_progress(bench: Bench) -> None:
+    seen: list[tuple[int, int]] = []
+    bench.engine.prepare(bench.image, lambda done, total, text: seen.append((done, total)))
+    assert seen == [(1, 1)]
+
+
+def test_a_daemon_that_is_not_there_has_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    answer = DockerEngine().availability()
+    assert not answer.ok
+    assert answer.host.endswith("no.sock")
+    assert answer.remedy.startswith(("Start it", "Install Docker"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "not installed" in DockerEngine().availability().reason
+
+
+def test_a_socket_nobody_listens_on_is_a_daemon_that_is_down(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(short_folder / "socket"))
+    (short_folder / "docker").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(short_folder))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{short_folder / 'socket'}")
+    answer = DockerEngine().availability()
+    assert "no daemon answers" in answer.reason
+
+
+def test_a_daemon_that_answers_nonsense_is_not_available(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(short_folder / "socket"))
+    server.listen()
+
+    def answer_nonsense() -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                client.recv(1000)
+                client.sendall(b"SSH-2.0-OpenSSH\r\n")
+
+    threading.Thread(target=answer_nonsense, daemon=True).start()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{short_folder / 'socket'}")
+    try:
+        answer = DockerEngine().availability()
+    finally:
+        server.close()
+    assert not answer.ok
+    assert "does not answer" in answer.reason
+
+
+@pytest.mark.parametrize("host", ["tcp://192.0.2.1:2375", "ssh://someone@example.org"])
+def test_a_daemon_on_another_machine_is_refused_without_asking_it(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    answer = DockerEngine().availability()
+    assert not answer.ok
+    assert "another machine" in answer.reason
+    assert answer.host == host
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_socket_without_permission_says_how_to_get_it(short_folder: Path) -> None:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(short_folder / "socket"))
+    (short_folder / "socket").chmod(0o600)
+    server.listen()
+    code = (
+        "from repro_tui.engines.docker import DockerEngine as D; a = D().availability(); print(a.reason, '|', a.remedy)"
+    )
+    done = subprocess.run(
+        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", sys.executable, "-c", code],
+        capture_output=True, text=True, check=False, cwd="/",
+        env={"DOCKER_HOST": f"unix://{short_folder / 'socket'}", "PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+    )  # fmt: skip
+    server.close()
+    if done.returncode != 0 and "Permission denied" in done.stderr:
+        pytest.skip(f"an ordinary user cannot read this Python: {PYTHON}")
+    assert "permission denied on the socket" in done.stdout, done.stderr
+    assert "group docker" in done.stdout
+
+
+def pieces(stream: io.BytesIO, size: int, _asked: int) -> bytes:
+    return stream.read(size)
+
+
+def test_frames_are_split_wherever_they_are_cut() -> None:
+    data = b"\1\0\0\0\0\0\0\3abc" + b"\2\0\0\0\0\0\0\0" + b"\1\0\0\0\0\0\0\2de" + b"\2\0\0\0\0\0\0\1x"
+    for size in range(1, len(data) + 1):
+        stream = io.BytesIO(data)
+        merged: dict[str, bytes] = {}
+        order = ""
+        for name, piece in frames(functools.partial(pieces, stream, size)):
+            merged[name] = merged.get(name, b"") + piece
+            order += piece.decode()
+        assert merged == {"stdout": b"abcde", "stderr": b"x"}
+        assert order == "abcdex"
+
+
+def test_a_stream_that_ends_inside_a_frame_is_no_end() -> None:
+    for cut in (b"\1\0\0", b"\1\0\0\0\0\0\0\5ab"):
+        stream = io.BytesIO(cut)
+        with pytest.raises(ValueError, match="inside a frame"):
+            list(frames(stream.read))
