@@ -96,7 +96,11 @@ def write_experiment(folder: Path) -> None:
 
 def first_manifest(folder: Path) -> Manifest:
     """Return the manifest before anything was recorded: inputs are pinned, image, environment and results are not."""
-    files = [("train", "data", "data/train.tsv"), ("test", "data", "data/test.tsv"), ("start", "weights", "weights/start.json")]
+    files = [
+        ("train", "data", "data/train.tsv"),
+        ("test", "data", "data/test.tsv"),
+        ("start", "weights", "weights/start.json"),
+    ]
     artifacts: list[Manifest] = [
         {
             "name": name, "kind": kind, "path": path, "sha256": sha256(folder / path),

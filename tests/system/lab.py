@@ -337,7 +337,7 @@ def nothing_left(*names: Path | str) -> None:
 def clone_store(store: Path, target: Path) -> Path:
     """Return a copy of a store that shares its files (hard links): change a file by `replace` only."""
     target.mkdir()
-    for name in ("blobs", "trees", "derived", "CACHEDIR.TAG"):
+    for name in ("blobs", "trees", "derived"):
         if (store / name).exists():
             subprocess.run(["cp", "-al", str(store / name), str(target / name)], check=True)
     return target
