@@ -127,10 +127,11 @@ def verify_image(image: Image) -> list[str]:
         if observed != layer.digest:
             wrong.append(f"layer {layer.title}: has {observed}, must have {layer.digest}")
     known = {item.path: item for item in inventory.read(image.inventory)}
-    for folder, names, files in os.walk(image.root):
+    start = os.fsencode(image.root)
+    for folder, names, files in os.walk(start):
         for name in (*names, *files):
             path = os.path.join(folder, name)
-            relative = os.path.relpath(path, image.root)
+            relative = path[len(start) + 1 :].decode(errors="replace")
             item = known.pop(relative, None)
             if item is None:
                 wrong.append(f"/{relative} is not part of the image")
@@ -140,13 +141,13 @@ def verify_image(image: Image) -> list[str]:
     return wrong
 
 
-def _observe(path: str) -> str:
+def _observe(path: bytes) -> str:
     if os.path.islink(path):
-        return f"link to {os.readlink(path)}"
+        return f"link to {os.readlink(path).decode(errors='replace')}"
     mode = os.lstat(path).st_mode & 0o7777
     if os.path.isdir(path):
         return f"folder {mode:04o}"
-    return f"file {mode:04o} {_sha256(Path(path))}"
+    return f"file {mode:04o} {_sha256(path)}"
 
 
 def _expected(item: Item) -> str:
@@ -155,8 +156,8 @@ def _expected(item: Item) -> str:
     return f"folder {item.mode:04o}" if item.type == "folder" else f"file {item.mode:04o} {item.sha256}"
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb", buffering=0) as file:
+def _sha256(path: Path | bytes) -> str:
+    with open(path, "rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

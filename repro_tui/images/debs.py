@@ -127,7 +127,7 @@ def _ar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
 def _tar(parts: dict[str, bytes], stem: str) -> tarfile.TarFile:
     for suffix, decompress in ((".xz", lzma.decompress), (".gz", gzip.decompress), ("", bytes)):
         if stem + suffix in parts:
-            return tarfile.open(fileobj=io.BytesIO(decompress(parts[stem + suffix])), mode="r:")
+            return tarfile.open(fileobj=io.BytesIO(decompress(parts[stem + suffix])), mode="r:", encoding="utf-8")
     raise ValueError(f"no {stem}.xz or {stem}.gz in it")
 
 

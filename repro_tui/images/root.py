@@ -20,6 +20,11 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _TIMES_NS = (MTIME_S * 10**9, MTIME_S * 10**9)
 
 
+def host_path(root: Path, item: Item) -> bytes:
+    """Return where an item lies: as bytes, because names in an image are UTF-8 whatever the host's locale says."""
+    return os.fsencode(root) + b"/" + item.path.encode()
+
+
 def parts(items: Sequence[Item], count: int) -> Iterator[list[Item]]:
     """Split a layer's files into at most `count` runs of about equal work (bytes, and a price a file)."""
     files = [item for item in items if item.type == "file"]
@@ -40,12 +45,12 @@ def parts(items: Sequence[Item], count: int) -> Iterator[list[Item]]:
 def make_folders(root: Path, items: Iterable[Item]) -> None:
     """Create the folders and links among the items, which are sorted by path: parents come first."""
     for item in items:
-        path = f"{root}/{item.path}"
+        path = host_path(root, item)
         if item.type == "folder":
             os.mkdir(path)
             os.chmod(path, item.mode)
         elif item.type == "link":
-            os.symlink(item.target, path)
+            os.symlink(item.target.encode(), path)
 
 
 def write_files(root: Path, layer: MadeLayer, items: Sequence[Item]) -> None:
@@ -53,7 +58,7 @@ def write_files(root: Path, layer: MadeLayer, items: Sequence[Item]) -> None:
     with layer.tar.open("rb") as tar, mmap.mmap(tar.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         view = memoryview(mapped)
         for item in items:
-            descriptor = os.open(f"{root}/{item.path}", _NEW, 0o600)
+            descriptor = os.open(host_path(root, item), _NEW, 0o600)
             try:
                 position, end = item.offset, item.offset + item.size
                 while position < end:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from image_parts import DEBS, WHEELS, Parts
 
 from repro_tui.artifacts.store import Store
+from tests.images.image_parts import DEBS, WHEELS, Parts
 
 
 @pytest.fixture

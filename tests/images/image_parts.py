@@ -1,6 +1,6 @@
 """A small image to assemble: Debian packages and wheels written here, and a stand-in for the image's Python.
 
-Also a program, for other users and other Pythons: `python image_parts.py PARTS STORE PROCESSES` prints the digests.
+Also a program, for other users and other Pythons: `python image_parts.py PARTS STORE PROCESSES [USER]` prints the digests.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import lzma
-import shutil
+import os
 import sys
 import tarfile
 import zipfile
@@ -262,7 +262,11 @@ class Compiler:
 def digests(image: Image) -> dict[str, object]:
     """What must be the same everywhere; modes and contents of the root included."""
     tree = [
-        [str(path.relative_to(image.root)), path.lstat().st_mode, int(path.lstat().st_mtime) if _is_file(path) else 0]
+        [
+            os.fsencode(path.relative_to(image.root)).decode(),
+            path.lstat().st_mode,
+            int(path.lstat().st_mtime) if _is_file(path) else 0,
+        ]
         for path in sorted(image.root.rglob("*"))
     ]
     return {
@@ -280,5 +284,8 @@ def _is_file(path: Path) -> bool:
 
 if __name__ == "__main__":
     parts = Parts(Path(sys.argv[1]))
+    if len(sys.argv) > 4:  # as another user, who may not be able to read this Python: load all of it before
+        parts.assemble(Store(Path(sys.argv[2] + "-before")))
+        os.setgid(int(sys.argv[4]))
+        os.setuid(int(sys.argv[4]))
     print(json.dumps(digests(parts.assemble(Store(Path(sys.argv[2])), processes=int(sys.argv[3])))))
-    shutil.rmtree(sys.argv[2])

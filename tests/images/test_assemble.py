@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from image_parts import DEBS, RECIPE, WHEELS, Compiler, Parts, deb_of, digests, noise, sha256, wheel_of
 
 from repro_tui.artifacts.store import Store, remove_tree
 from repro_tui.errors import ArtifactUnavailableError, DigestMismatchError, InfrastructureError, ManifestError
 from repro_tui.images import inventory, layout
 from repro_tui.images.assemble import find_image, verify_image
 from repro_tui.images.model import Image
+from tests.images.image_parts import DEBS, RECIPE, WHEELS, Compiler, Parts, deb_of, digests, noise, sha256, wheel_of
 
 SITE = "usr/local/lib/python3.11/dist-packages"
 NewStore = Callable[[str], Store]
