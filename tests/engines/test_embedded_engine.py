@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repro_tui.engines import cgroups, embedded, processes, workers
+from repro_tui.engines import cgroups, processes, sandbox, workers
 from repro_tui.engines.base import EndReason, Limits
 from repro_tui.engines.embedded import EmbeddedEngine, run_in_root
 from repro_tui.errors import EngineError
@@ -85,8 +85,8 @@ def test_a_bubblewrap_that_starts_nothing_is_an_error_with_its_words(
     fake = tmp_path / "bwrap"
     fake.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     fake.chmod(0o755)
-    program = embedded.sandbox.Bubblewrap(fake, (0, 8), "host")
-    monkeypatch.setattr(embedded.sandbox, "choose", lambda: (program, ""))
+    program = sandbox.Bubblewrap(fake, (0, 8), "host")
+    monkeypatch.setattr(sandbox, "choose", lambda: (program, ""))
     with pytest.raises(EngineError, match="No permissions to create new namespace"):
         run_in_root(image.root, ["true"], environment={}, mounts=[], log=tmp_path / "log")
 
@@ -94,7 +94,7 @@ def test_a_bubblewrap_that_starts_nothing_is_an_error_with_its_words(
 def test_without_bubblewrap_the_error_says_how_to_get_it(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded.sandbox, "choose", lambda: (None, "no bubblewrap of version 0.8 or later is on PATH"))
+    monkeypatch.setattr(sandbox, "choose", lambda: (None, "no bubblewrap of version 0.8 or later is on PATH"))
     assert not EmbeddedEngine().availability().ok
     with pytest.raises(EngineError) as raised:
         run_in_root(image.root, ["true"], environment={}, mounts=[], log=tmp_path / "log")
