@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from packaging.utils import canonicalize_name
 
-from repro_tui.artifacts.digests import TooLargeError
+from repro_tui.artifacts.digests import TooLargeError, sha256_file
 from repro_tui.artifacts.mirrors import Mirror
 from repro_tui.artifacts.packages import Deb, DebPin, Wheel, WheelPin, WheelTarget
 from repro_tui.artifacts.sources import apt, npm, pip
@@ -249,9 +249,11 @@ class Distributions:
                 return found
             partial = self._store.partial(sha256)
             resumed = partial.exists()
+            whole = resumed and sha256_file(partial) == sha256  # its process died before it could be kept
             while True:
                 try:
-                    bring(partial)
+                    if not whole:
+                        bring(partial)
                     return self._store.put_file(partial, sha256=sha256, component=component, where=where, move=True)
                 except DigestMismatchError:
                     partial.unlink()
