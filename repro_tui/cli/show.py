@@ -20,13 +20,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="report.json as it is")
     form.add_argument("--markdown", action="store_true", help="report.md as it is")
+    form.add_argument("--pins", action="store_true", help="what it recorded, as TOML to paste into the manifest")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what there is to stdout; the exit code says whether that could be done, not what the verdict is."""
     directory = chosen_run(arguments)
-    if arguments.json or arguments.markdown:
+    if arguments.pins:
+        console.data(_pins(directory))
+    elif arguments.json or arguments.markdown:
         report = directory.report if arguments.json else directory.report_markdown
         if not report.is_file():
             raise InfrastructureError(
@@ -38,6 +41,18 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         console.data(_describe(directory))
     return 0
+
+
+def _pins(directory: RunDirectory) -> str:
+    from repro_tui.report import pins
+
+    if not directory.record.is_file():
+        raise InfrastructureError(
+            f"{directory.id} has no record",
+            where=str(directory.record),
+            hint="a run writes one when it trained and was verified to its end, whatever its verdict",
+        )
+    return pins.render(directory.record)
 
 
 def _describe(directory: RunDirectory) -> str:
