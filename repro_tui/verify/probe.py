@@ -28,7 +28,10 @@ SCHEMA = 1
 EXCLUDED_FOLDERS = ("/proc", "/sys", "/dev", "/tmp", "/out", "/inputs", "/code", "/job", "/run")  # noqa: S108 - names
 """Folders of the kernel, and what a run mounts: inputs are pinned by their own digests."""
 
-ENGINE_FILES = ("/.dockerenv", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf")
+ENGINE_FILES = (
+    "/.dockerenv", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf", "/sbin/docker-init",
+    "/usr/sbin/docker-init",
+)  # fmt: skip
 """Files that an engine writes into every container."""
 
 ENGINE_VARIABLES = ("HOSTNAME", "OLDPWD", "PWD", "SHLVL", "TERM", "_", "container")

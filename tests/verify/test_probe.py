@@ -26,7 +26,10 @@ def test_the_list_of_what_is_left_out_is_this_one() -> None:
     assert module.EXCLUDED_FOLDERS == (
         "/proc", "/sys", "/dev", "/tmp", "/out", "/inputs", "/code", "/job", "/run",
     )  # fmt: skip
-    assert module.ENGINE_FILES == ("/.dockerenv", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf")
+    assert module.ENGINE_FILES == (
+        "/.dockerenv", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf", "/sbin/docker-init",
+        "/usr/sbin/docker-init",
+    )  # fmt: skip
     assert module.ENGINE_VARIABLES == ("HOSTNAME", "OLDPWD", "PWD", "SHLVL", "TERM", "_", "container")
 
 
