@@ -195,6 +195,7 @@ class Project:
             stdout=options.pop("stdout", subprocess.PIPE),
             stderr=options.pop("stderr", subprocess.PIPE),
             text=True,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - no threads here
             **options,
         )
 
@@ -235,6 +236,11 @@ def eventually(holds: Callable[[], object], timeout_s: float = 20) -> None:
     while not holds():
         assert time.monotonic() < give_up_at, "it did not come to be"
         time.sleep(0.02)
+
+
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to the commands it starts in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _sha256(path: Path) -> str:

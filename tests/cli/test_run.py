@@ -256,6 +256,11 @@ def test_a_worker_killed_in_any_stage_is_noticed_and_the_next_run_is_whole(proje
     assert (again.code, again.report["verdict"]) == (0, "REPRODUCED"), again.err
 
 
+def test_a_manifest_written_on_windows_runs(project: Project) -> None:
+    project.manifest.write_bytes(project.manifest.read_bytes().replace(b"\n", b"\r\n"))
+    assert project.run().code == 0
+
+
 def test_a_full_disk_is_reported_all_the_same(project: Project) -> None:
     project.wish["full"] = "train"
     done = project.run()

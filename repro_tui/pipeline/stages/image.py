@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from repro_tui.engines.embedded import run_in_root
 from repro_tui.errors import DriftError, InfrastructureError
 from repro_tui.events import StageStatus
-from repro_tui.images.assemble import assemble
+from repro_tui.images.assemble import assemble, find_image
 from repro_tui.images.model import Image
 from repro_tui.images.recipe import find_recipe
 from repro_tui.pipeline.context import Context, StageResult
@@ -27,24 +25,39 @@ def run(context: Context) -> StageResult:
         )
     folder = context.loaded.path.absolute().parent
     recipe = find_recipe(pins.recipe, pins.platform, near=(folder, folder.parent))
-    made_at = time.time()
+    lock = context.loaded.resolve(context.loaded.manifest.environment.lock)
+    cached = find_image(recipe, lock, store=context.store) is not None
     context.image = assemble(
         recipe,
-        context.loaded.resolve(context.loaded.manifest.environment.lock),
+        lock,
         store=context.store,
         fetcher=fetcher(context, context.progress("bytes")),
         run_in_root=run_in_root,
         progress=context.progress("bytes"),
+        log=context.log,
     )
     _compare(context, context.image)
-    context.engine.prepare(context.image, context.progress("bytes"))
-    cached = context.image.layout.stat().st_mtime < made_at
+    cached = _prepare(context) and cached
     layers = len(context.image.layers)
     size_bytes = sum(layer.size_bytes for layer in context.image.layers)
     return StageResult(
         StageStatus.CACHED if cached else StageStatus.PASSED,
         f"{context.image.name}, {layers} layers, {size_bytes / 1e6:.0f} MB",
     )
+
+
+def _prepare(context: Context) -> bool:
+    """Give the image to the engine; say whether it had it already."""
+    tell = context.progress("bytes")
+    had_it = True
+
+    def progress(done: int, total: int, text: str) -> None:
+        nonlocal had_it
+        had_it = had_it and done >= total
+        tell(done, total, text)
+
+    context.engine.prepare(context.image, progress)
+    return had_it
 
 
 def _compare(context: Context, image: Image) -> None:

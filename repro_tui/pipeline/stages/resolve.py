@@ -24,7 +24,7 @@ def run(context: Context) -> StageResult:
     """Load the manifest, plan the checks, compare the job with its record, and choose an engine."""
     options = context.options
     loaded = loading.load(Path(options.manifest))
-    if loaded.text != context.run.manifest.read_text(encoding="utf-8"):
+    if loaded.text.encode() != context.run.manifest.read_bytes():
         raise InfrastructureError(
             "the manifest was changed while the run was starting", where=options.manifest, hint="run it again"
         )
