@@ -47,15 +47,7 @@ class Group:
     def remove(self) -> None:
         """Remove the group; its processes are dead (the kernel may need a moment to notice)."""
         for folder in set(self.folders.values()):
-            for _ in range(50):
-                try:
-                    folder.rmdir()
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    time.sleep(0.01)
-                else:
-                    break
+            _remove(folder)
 
 
 def create(name: str, limits: Limits) -> Group | None:
@@ -104,8 +96,7 @@ def sweep() -> None:
             if not (pid.isdecimal() and ticks.isdecimal()):
                 continue
             if workers.Worker(here.node, here.boot, here.pid_namespace, int(pid), int(ticks)).is_dead():
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+                _remove(folder)
 
 
 def _settings_v1(limits: Limits, folders: Iterable[str]) -> Iterator[tuple[str, str, str]]:
@@ -127,6 +118,18 @@ def _settings_v2(limits: Limits, folders: Iterable[str]) -> Iterator[tuple[str, 
         yield "pids", "pids.max", str(limits.processes)
     if limits.cpus is not None and "cpu" in folders:
         yield "cpu", "cpu.max", f"{int(limits.cpus * _PERIOD_US)} {_PERIOD_US}"
+
+
+def _remove(folder: Path) -> None:
+    for _ in range(50):
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _written(file: Path, value: str) -> bool:

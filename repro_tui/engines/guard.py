@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from repro_tui.engines import cgroups
 from repro_tui.engines.workers import Worker, current
 
 MARK = "repro-tui:"
@@ -33,7 +34,7 @@ def watch(line: str = "") -> None:
         if _pipe is None or _pipe[0] != os.getpid():
             end, writer = os.pipe()
             nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, NotImplementedError):
                 os.posix_spawn(
                     sys.executable,
                     [sys.executable, "-m", __name__, str(current())],
@@ -54,9 +55,7 @@ def kill_marked(mark: str, whose: Callable[[Worker], bool]) -> list[str]:
     bubblewrap runs under the name `<mark><container>:<worker>`, in its monitor and in the container's first process.
     """
     names: set[str] = set()
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
+    for folder in Path("/proc").glob("[1-9]*"):
         with contextlib.suppress(OSError):
             title = (folder / "cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
             if not title.startswith(mark):
@@ -82,6 +81,7 @@ def main() -> None:
     for _ in range(3):  # a container that was being set up may show itself only now
         kill_marked(MARK, lambda other: other == worker)
         time.sleep(0.1)
+    cgroups.sweep()
     if containers:
         from repro_tui.engines.docker import remove
 

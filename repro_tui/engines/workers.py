@@ -40,7 +40,11 @@ class Worker:
             return False
         if self.boot != here.boot:
             return True
-        return self.pid_namespace == here.pid_namespace and start_ticks(self.pid) != self.start_ticks
+        if self.pid_namespace != here.pid_namespace:
+            return False
+        if self.start_ticks == 0:  # a system without /proc
+            return not _exists(self.pid)
+        return start_ticks(self.pid) != self.start_ticks
 
 
 def start_ticks(pid: int) -> int | None:
@@ -51,6 +55,16 @@ def start_ticks(pid: int) -> int | None:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()  # the name in parentheses may hold anything
     return None if fields[0] in {b"Z", b"X"} else int(fields[19])
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @functools.cache

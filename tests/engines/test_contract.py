@@ -472,8 +472,9 @@ def test_a_killed_worker_leaves_nothing(bench: Bench, delay_s: float | None) -> 
     time.sleep(0.5)
     wait_for(lambda: not host_processes(mark) and not host_processes(name), "nothing is left", 20)
     wait_for(lambda: not docker_has(bench.engine, name), "no container is left", 20)
-    bench.engine.sweep()
-    assert not list(Path("/sys/fs/cgroup").rglob(f"repro-tui-{worker.pid}-*"))
+    wait_for(
+        lambda: not list(Path("/sys/fs/cgroup").rglob(f"repro-tui-{worker.pid}-*")), "no control group is left", 20
+    )
 
 
 def test_sweep_removes_what_a_dead_worker_left(bench: Bench) -> None:
