@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import re
@@ -12,7 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from repro_tui import __version__
 from repro_tui.artifacts.digests import TooLargeError
@@ -109,6 +110,16 @@ def download(
             return
 
 
+def _without_userinfo(url: str) -> tuple[str, dict[str, str]]:
+    """Split "user:password@" off an address; return it with the header that carries them (RFC 7617)."""
+    parts = urlsplit(url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    encoded = base64.b64encode(unquote(userinfo).encode()).decode("ascii")
+    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {encoded}"}
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -118,7 +129,8 @@ def _size(path: Path) -> int:
 
 def _try(url: str, target: Path, context: Context, *, text: str, limit_bytes: int, headers: Mapping[str, str]) -> None:
     have = _size(target)
-    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - the opener knows http and https only
+    bare, credentials = _without_userinfo(url)
+    request = urllib.request.Request(bare, headers={**credentials, **headers})  # noqa: S310 - the opener knows http(s) only
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
@@ -176,7 +188,7 @@ def _copy(
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read(_CHUNK_BYTES)
+        return response.read1(_CHUNK_BYTES)  # what has come, so that a cut or a kill loses none of it
     except OSError as error:
         raise _PassingError(_words(error)) from error
 

@@ -70,6 +70,7 @@ def read_tree(repository: Path, commit: str, path: str, target: Path, context: C
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    name: str
     mode: str
     blob: str
     size_bytes: int
@@ -90,16 +91,16 @@ def _entries(repository: Path, commit: str, path: str, context: Context) -> dict
             text = os.fsdecode(name)
             if ".." in PurePosixPath(text).parts or text.startswith("/"):
                 raise SourceUnavailableError(f"the commit holds the path {text!r}, which leads out of it")
-            entries[text] = _Entry(mode, blob, int(size) if size.isdigit() else 0)
+            entries[text] = _Entry(text, mode, blob, int(size) if size.isdigit() else 0)
     return entries
 
 
 def _write(repository: Path, files: Mapping[Path, _Entry], context: Context, *, limit_bytes: int) -> None:
     """Write blobs to files, all in one call of git."""
-    for file, entry in files.items():
+    for entry in files.values():
         if not entry.mode.startswith("100"):
             what = "a submodule" if entry.mode == "160000" else "a symbolic link"
-            raise SourceUnavailableError(f"{file.name} is {what}; only files can be pinned")
+            raise SourceUnavailableError(f"{entry.name} is {what}; only files can be pinned")
     if sum(entry.size_bytes for entry in files.values()) > limit_bytes:
         raise TooLargeError(f"more than {limit_bytes} bytes")
     wanted, content = repository.parent / "wanted", repository.parent / "content"
@@ -111,7 +112,7 @@ def _write(repository: Path, files: Mapping[Path, _Entry], context: Context, *, 
         for file, entry in files.items():
             header = stream.readline().split()
             if len(header) != 3 or int(header[2]) != entry.size_bytes:
-                raise SourceUnavailableError(f"git: cannot read {file.name} of the commit")
+                raise SourceUnavailableError(f"git: cannot read {entry.name} of the commit")
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("xb") as out:
                 copy_hashed(_Limited(stream, entry.size_bytes), out)
