@@ -9,7 +9,7 @@ import time
 from repro_tui.cli import console
 from repro_tui.cli.options import add_run, chosen_run
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 _POLL_S = 0.1
 
 

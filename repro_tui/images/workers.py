@@ -60,7 +60,13 @@ def workers(count: int) -> Iterator[Workers]:
         yield Workers(None)
         return
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin) as pool:
-        yield Workers(pool)
+        try:
+            yield Workers(pool)
+        except BaseException:
+            # A cancel must not wait for a layer of half a gigabyte; what they were making is thrown away anyway.
+            for process in list((pool._processes or {}).values()):  # noqa: SLF001 - kill_workers comes with 3.14
+                process.kill()
+            raise
 
 
 def _begin() -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from repro_tui import __version__
@@ -79,6 +80,7 @@ def work(run: RunDirectory) -> int:
 def main(argv: list[str]) -> int:
     """Lock the run directory and carry the run out; the exit code is that of the verdict."""
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)  # says into the log where it is
     for ignored in (signal.SIGHUP, signal.SIGINT):
         signal.signal(ignored, signal.SIG_IGN)
     os.umask(0o022)
@@ -87,10 +89,10 @@ def main(argv: list[str]) -> int:
     try:
         with run.locked():
             code = work(run)
-    except ReproError as error:
-        print(f"{error.message} ({error.where}) {error.hint}", file=sys.stderr, flush=True)
-    except OSError as error:
-        print(from_os_error(error).message, file=sys.stderr, flush=True)
+    except (ReproError, OSError) as raised:
+        error = from_os_error(raised) if isinstance(raised, OSError) else raised
+        with suppress(OSError):  # where not even that can be written, the exit code stays
+            print(f"{error.message} ({error.where}): {error.hint}", file=sys.stderr, flush=True)
     return code
 
 
