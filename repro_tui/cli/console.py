@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable
 
 from repro_tui.errors import ArtifactUnavailableError, ExitCode, ManifestError, ReproError, from_os_error
@@ -91,10 +89,15 @@ def _indented(text: str) -> str:
 
 def _debug() -> None:
     if os.environ.get(ENV_DEBUG) == "1":
+        import traceback
+
         traceback.print_exc()
 
 
 def _save_traceback() -> str:
+    import tempfile
+    import traceback
+
     try:
         descriptor, name = tempfile.mkstemp(prefix="repro-tui-", suffix=".traceback.txt")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
