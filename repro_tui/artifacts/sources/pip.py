@@ -134,6 +134,8 @@ def _failure(finished: Finished, pins: Sequence[WheelPin]) -> Exception:
             where="pip",
             hint="the package index serves another file than the one that was locked",
         )
+    if "connection broken by" in finished.errors:
+        return SourceUnavailableError("the package index cannot be reached", hint=_NO_NETWORK)
     if missing := re.search(r"No matching distribution found for (\S+)", finished.errors):
         about = next((pin for pin in pins if missing[1].lower().startswith(f"{pin.name}==".lower())), None)
         name = f"{about.name} {about.version}" if about else missing[1]
