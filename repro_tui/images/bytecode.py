@@ -71,7 +71,7 @@ def compile_sources(
     for file in job.iterdir():
         file.chmod(0o644)
     job.chmod(0o755)
-    argv = ["/usr/bin/python3", "-I", "/job/compile_script.py", "/job/sources", "/out", str(processes)]
+    argv = ["/usr/bin/python3", "-SsPB", "/job/compile_script.py", "/job/sources", "/out", str(processes)]
     mounts = [(job, "/job", True), (out, "/out", False)]
     with _watched(out, items, progress):
         code = run_in_root(root, argv, environment=_ENVIRONMENT, mounts=mounts, log=log)

@@ -1,20 +1,24 @@
 """Compiles Python files inside the image, with the image's own Python; standard library only, one file.
 
-    python3 -I compile_script.py SOURCES FOLDER PROCESSES
+    python3 -SsPB compile_script.py SOURCES FOLDER PROCESSES
 
 SOURCES holds absolute paths, each ended by a zero byte. Every process writes FOLDER/<n>.pack (byte code, one file's
 after another's) and FOLDER/<n>.index (lines "number offset size"; size 0 for a source that does not compile).
 
-The byte code of a file does not depend on what else its process has compiled: marshal notes for each object whether
-anything else refers to it, and names are shared by a whole process. So what is written is dumped from a copy of the
-code while the original lives: then every name has a second holder always, and nothing else depends on the process.
+Byte code depends on the process that makes it: a set of strings that several functions use is kept once or more than
+once, according to whether one of the strings is known to the interpreter already, by any module that was imported.
+So nothing of the image's packages is imported (-S), and everything that compiling imports is imported beforehand.
 """
 
 from __future__ import annotations
 
+import codecs
+import encodings
 import gc
+import importlib
 import marshal
 import os
+import pkgutil
 import sys
 import warnings
 from importlib.util import MAGIC_NUMBER, source_hash
@@ -31,8 +35,17 @@ def compile_file(path: str) -> bytes:
         code = compile(source, path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         return b""
-    data = marshal.dumps(marshal.loads(marshal.dumps(code)))  # noqa: S302 - our own dump
-    return MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little") + source_hash(source) + data
+    return MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little") + source_hash(source) + marshal.dumps(code)
+
+
+def settle() -> None:
+    """Import what compiling imports: the codecs that sources name, and the names of characters."""
+    for module in pkgutil.iter_modules(encodings.__path__):
+        try:
+            codecs.lookup(module.name)
+        except (LookupError, ImportError):
+            continue
+    importlib.import_module("unicodedata")
 
 
 def work(paths: list[str], queue: int, stem: str) -> None:
@@ -50,6 +63,7 @@ def main(sources: str, folder: str, processes: int) -> int:
     with open(sources, encoding="utf-8", errors="surrogateescape") as file:
         paths = file.read().split("\0")[:-1]
     order = sorted(range(len(paths)), key=lambda number: (-os.path.getsize(paths[number]), number))
+    settle()
     warnings.simplefilter("ignore")
     sys.setrecursionlimit(5000)
     gc.disable()

@@ -55,8 +55,11 @@ def make_folders(root: Path, items: Iterable[Item]) -> None:
 
 def write_files(root: Path, layer: MadeLayer, items: Sequence[Item]) -> None:
     """Write some files of a layer."""
-    with layer.tar.open("rb") as tar, mmap.mmap(tar.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        view = memoryview(mapped)
+    with (
+        layer.tar.open("rb") as tar,
+        mmap.mmap(tar.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,  # released first, also on a full disk: else closing the map raises instead
+    ):
         for item in items:
             descriptor = os.open(host_path(root, item), _NEW, 0o600)
             try:
@@ -67,7 +70,6 @@ def write_files(root: Path, layer: MadeLayer, items: Sequence[Item]) -> None:
                 os.utime(descriptor, ns=_TIMES_NS)
             finally:
                 os.close(descriptor)
-        view.release()
 
 
 def check_layer(layer: MadeLayer) -> str:

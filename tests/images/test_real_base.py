@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from repro_tui.artifacts.store import Store, default_store_path, remove_tree
 from repro_tui.engines.embedded import EmbeddedEngine, run_in_root
 from repro_tui.errors import ArtifactUnavailableError
 from repro_tui.images.assemble import assemble, verify_image
-from repro_tui.images.compile_script import compile_file
 from repro_tui.images.model import Image
 from repro_tui.images.recipe import find_recipe, load_recipe
 from tests.images.image_parts import WHEELS, Parts, digests
@@ -131,13 +129,3 @@ def resolve(root: Path, path: Path, depth: int = 0) -> Path:
 def test_byte_code_does_not_depend_on_how_many_processes_made_it(lab: Lab, image: Image) -> None:
     assert digests(lab.assemble("second", processes=3)) == digests(image)
     assert verify_image(image) == []
-
-
-def test_byte_code_of_a_file_does_not_depend_on_what_else_the_process_knows(tmp_path: Path) -> None:
-    names = ["_".join(["name", word]) for word in ("one", "two", "three")]
-    source = tmp_path / "names.py"
-    source.write_text(f"def {names[0]}({names[1]}):\n    return {names[1]}.{names[2]}\n")
-    alone = compile_file(str(source))
-    held = [sys.intern(name) for name in names]
-    assert compile_file(str(source)) == alone
-    del held
