@@ -40,7 +40,7 @@ def _lines(record: Record, path: Path) -> Iterator[str]:
         yield "[[expected.digests]]"
         yield f"name = {json.dumps(name)}"
         yield f'sha256 = "{sha256}"'
-        if vendor := record.host.get("cpu", {}).get("vendor"):
+        if vendor := record.host.get("cpu_vendor"):
             yield f"cpu_vendor = {json.dumps(vendor)}"
     yield ""
     yield "[recorded]"
