@@ -310,18 +310,23 @@ class Store:
             os.close(descriptor)
 
     def _sweep(self, parent: Path) -> None:
-        """Remove the scratch of dead processes, once in this one's life."""
+        """Remove the scratch and the claims of dead processes, once in this one's life."""
         with self._guard:
             if self._swept:
                 return
             self._swept = True
-        for lock_path in parent.glob("*.lock"):
-            descriptor = try_lock(lock_path)
-            if descriptor is not None:
-                with suppress(OSError):
-                    remove_tree(lock_path.with_suffix(""))
+        users = self.root / "users"
+        for lock_path in (*parent.glob("*.lock"), *(users.iterdir() if users.is_dir() else ())):
+            with suppress(OSError):  # another process sweeps too
+                descriptor = try_lock(lock_path)
+                if descriptor is None:
+                    continue
+                try:
+                    if lock_path.suffix:
+                        remove_tree(lock_path.with_suffix(""))
                     lock_path.unlink(missing_ok=True)
-                os.close(descriptor)
+                finally:
+                    os.close(descriptor)
 
     def _quarantine(self, path: Path) -> None:
         target = make_folder(self.root / "quarantine") / f"{path.name}-{time.time_ns()}"

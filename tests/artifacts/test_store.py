@@ -160,6 +160,28 @@ def test_a_killed_process_leaves_nothing_whole_and_its_scratch_is_swept(tmp_path
     assert files_of(store) == []
 
 
+def test_claims_of_dead_processes_are_swept_and_those_of_live_ones_stay(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    dead = run_python(
+        """
+        import os, sys
+        from pathlib import Path
+        from repro_tui.artifacts.store import Store
+        Store(Path(sys.argv[1])).folder("images", "key")
+        os._exit(0)
+        """,
+        root,
+    )
+    dead.communicate()
+    assert len(list((root / "users").iterdir())) == 1
+    live = Store(root)
+    live.folder("images", "key")
+    with Store(root).scratch():
+        assert [path.read_text() for path in (root / "users").iterdir()] == ["derived/images/key\n"]
+    live.close()
+    assert list((root / "users").iterdir()) == []
+
+
 def test_scratch_of_a_live_process_is_left_alone(tmp_path: Path) -> None:
     mine, other = Store(tmp_path / "store"), Store(tmp_path / "store")
     with mine.scratch() as first:
