@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,3 +76,29 @@ def locked(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator
         yield
     finally:
         os.close(descriptor)
+
+
+class ClaimsFile:
+    """What one process uses, one name a line, in a file of `users` that is locked while the process lives.
+
+    `gate` is a lock file that whoever decides what nobody uses holds meanwhile.
+    """
+
+    def __init__(self, users: Path, gate: Path) -> None:
+        self._path = users / secrets.token_hex(8)
+        self._file = lock_new(self._path)
+        self._gate = open_lock_file(gate)
+
+    def add(self, name: str) -> None:
+        """Write a claim; waits while a prune is deciding what nobody uses."""
+        fcntl.flock(self._gate, fcntl.LOCK_SH)
+        try:
+            os.write(self._file, f"{name}\n".encode())
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give up the claims."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+        os.close(self._gate)

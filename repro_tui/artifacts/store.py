@@ -14,7 +14,6 @@ checked, so that a process killed at any moment leaves nothing that could be tak
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -26,7 +25,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from repro_tui.artifacts.digests import Readable, copy_hashed, sha256_file
-from repro_tui.artifacts.locking import lock_new, locked, open_lock_file, try_lock
+from repro_tui.artifacts.locking import ClaimsFile, lock_new, locked, try_lock
 from repro_tui.errors import DigestMismatchError, InfrastructureError, StoreFullError
 from repro_tui.manifest.trees import tree_digest, tree_files
 
@@ -115,7 +114,7 @@ class Store:
         self.root = root.absolute()
         self._guard = threading.Lock()
         self._claims: set[str] = set()
-        self._claims_file: _ClaimsFile | None = None
+        self._claims_file: ClaimsFile | None = None
         self._swept = False
 
     # --- files --------------------------------------------------------------------------------------------------------
@@ -342,7 +341,7 @@ class Store:
             if relative in self._claims:
                 return
             if self._claims_file is None:
-                self._claims_file = _ClaimsFile(self._ready())
+                self._claims_file = ClaimsFile(make_folder(self._ready() / "users"), self.root / "locks" / "gate")
             self._claims_file.add(relative)
             self._claims.add(relative)
 
@@ -366,28 +365,6 @@ class Store:
             tag.write_text(_TAG, encoding="ascii")
             tag.chmod(0o644)
         return self.root
-
-
-class _ClaimsFile:
-    """A file under users/, locked while its process lives, with one relative path a line."""
-
-    def __init__(self, root: Path) -> None:
-        self._path = make_folder(root / "users") / secrets.token_hex(8)
-        self._file = lock_new(self._path)
-        self._gate = open_lock_file(root / "locks" / "gate")
-
-    def add(self, relative: str) -> None:
-        """Write a claim; waits while a prune is deciding what nobody uses."""
-        fcntl.flock(self._gate, fcntl.LOCK_SH)
-        try:
-            os.write(self._file, f"{relative}\n".encode())
-        finally:
-            fcntl.flock(self._gate, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        self._path.unlink(missing_ok=True)
-        os.close(self._file)
-        os.close(self._gate)
 
 
 def _touch(path: Path) -> None:
