@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Protocol, Self
 
 from repro_tui.cli import console, words
@@ -15,6 +16,7 @@ from repro_tui.runs.reader import RunReader
 from repro_tui.runs.state import RunState
 
 _POLL_S = 0.1
+_EXIT_PATIENCE_S = 5.0
 _WORKER_LOG_LINES = 5
 
 
@@ -57,7 +59,8 @@ def follow(run: RunDirectory, *, process: subprocess.Popen[bytes] | None, json: 
     if not reader.state.finished:
         raise _death(run, process)
     if process is not None:
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_EXIT_PATIENCE_S)
     if json:
         console.data(run.report.read_text(encoding="utf-8"))
     else:

@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def prepare(arguments: argparse.Namespace) -> RunDirectory:
     """Make the run directory; raises ManifestError before there is one where the manifest has problems."""
+    from repro_tui.artifacts.mirrors import mirrors_from
     from repro_tui.engines.choose import ENGINES
     from repro_tui.manifest.loading import load
     from repro_tui.pipeline.plan import Options
@@ -86,7 +87,7 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
             f"there is no engine {arguments.engine!r}", where="--engine", hint=f"engines: {', '.join(ENGINES)}"
         )
     loaded = load(arguments.manifest)
-    mirrors = [*arguments.mirror, *(Path(each) for each in os.environ.get(ENV_MIRROR, "").split(os.pathsep) if each)]
+    mirrors = mirrors_from(arguments.mirror)
     experiment = loaded.manifest.experiment
     directory = RunDirectory.create(runs_folder(arguments).absolute(), experiment.name)
     directory.manifest.write_text(loaded.text, encoding="utf-8", newline="")
@@ -96,7 +97,7 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
         title=experiment.title,
         engine=arguments.engine,
         store=str(arguments.store.absolute()) if arguments.store else None,
-        mirrors=tuple(str(mirror.absolute()) for mirror in mirrors),
+        mirrors=tuple(map(str, mirrors)),
         debian_mirror=arguments.debian_mirror or os.environ.get(ENV_DEBIAN_MIRROR) or None,
         offline=arguments.offline,
         seed=arguments.seed,

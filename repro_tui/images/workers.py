@@ -13,6 +13,8 @@ from typing import Any
 
 from repro_tui.errors import InfrastructureError
 
+_KILL_PATIENCE_S = 10.0
+
 
 def cpu_count() -> int:
     """Return how many CPUs this process may use."""
@@ -30,7 +32,7 @@ class Workers:
     ) -> None:
         """Run jobs (function, arguments, weight), in the order given, and wait for all of them.
 
-        `done` is called with a job's weight as it ends. The first failure is raised, what had not begun is dropped.
+        `done` is called with a job's weight as it ends. The first failure is raised; the pool is of no use then.
         """
         if self._pool is None:
             for function, arguments, weight in jobs:
@@ -48,9 +50,6 @@ class Workers:
             raise InfrastructureError(
                 "a worker process of the assembly was killed", hint="look for a lack of memory, and run it again"
             ) from None
-        finally:
-            for future in futures:
-                future.cancel()
 
 
 @contextmanager
@@ -59,14 +58,26 @@ def workers(count: int) -> Iterator[Workers]:
     if count == 1:
         yield Workers(None)
         return
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin) as pool:
-        try:
-            yield Workers(pool)
-        except BaseException:
-            # A cancel must not wait for a layer of half a gigabyte; what they were making is thrown away anyway.
-            for process in list((pool._processes or {}).values()):  # noqa: SLF001 - kill_workers comes with 3.14
-                process.kill()
-            raise
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+    try:
+        yield Workers(pool)
+    except BaseException:
+        _kill(pool)
+        raise
+    pool.shutdown()
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """End the processes at once: a cancel must not wait for a layer of half a gigabyte, and nobody wants it any more.
+
+    Nothing is cancelled before: the pool cannot bury its dead while some of their jobs are in that state.
+    """
+    processes = list((pool._processes or {}).values())  # noqa: SLF001 - kill_workers comes with Python 3.14
+    for process in processes:
+        process.kill()
+    pool.shutdown(wait=False)
+    for process in processes:
+        process.join(_KILL_PATIENCE_S)
 
 
 def _begin() -> None:
