@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +74,7 @@ def _add_platform(parser: argparse.ArgumentParser) -> None:
 def run_build(arguments: argparse.Namespace) -> int:
     """Assemble an image and print what it is."""
     from repro_tui.artifacts.fetch import Fetcher
+    from repro_tui.artifacts.mirrors import mirrors_from
     from repro_tui.artifacts.store import remove_tree
     from repro_tui.engines.embedded import run_in_root
     from repro_tui.images.assemble import assemble, verify_image
@@ -83,7 +83,7 @@ def run_build(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     recipe = find_recipe(arguments.name, arguments.platform)
     lock = arguments.lock or find_lock(arguments.name)
-    mirrors = [*arguments.mirror, *(Path(each) for each in os.environ.get(ENV_MIRROR, "").split(os.pathsep) if each)]
+    mirrors = mirrors_from(arguments.mirror)
     store = _store(arguments)
     progress = _Progress()
     fetcher = Fetcher(

@@ -111,6 +111,7 @@ class Lab:
     prefix: Sequence[str] = ()
     """What the command line is started under: `unshare`, `setpriv`."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: Sequence[str] = COMMAND
 
     @property
     def manifest_path(self) -> Path:
@@ -153,13 +154,14 @@ class Lab:
     def variables(self) -> dict[str, str]:
         """The environment of the command line: nothing of a user's own settings for this program."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("REPRO_TUI_")}
-        return {**kept, "NO_COLOR": "1", **self.environment}
+        places = {"REPRO_TUI_STORE": str(self.store), "REPRO_TUI_RUNS": str(self.runs)}
+        return {**kept, "NO_COLOR": "1", **places, **self.environment}
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Start `repro-tui` with these arguments; its standard streams are pipes unless said otherwise."""
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.Popen(
-            [*self.prefix, *COMMAND, *words],
+            [*self.prefix, *self.program, *words],
             cwd=self.folder, env=self.variables, stdin=subprocess.DEVNULL, text=True, **streams,
         )  # fmt: skip
 

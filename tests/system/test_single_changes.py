@@ -192,9 +192,8 @@ def test_a_changed_byte_at_the_source_is_caught_where_the_store_has_it_not(
     lab.expect_reproduced()
 
 
-@pytest.mark.parametrize("name", ["train", "start", "code"])
-def test_a_source_that_changed_does_not_matter_where_the_store_has_what_is_pinned(lab: Lab, name: str) -> None:
-    for file in ("data/train.tsv", "weights/start.json", "code/train.py"):
+def test_sources_that_changed_do_not_matter_where_the_store_has_what_is_pinned(lab: Lab) -> None:
+    for file, *_ in (row[1:] for row in SOURCES):
         replace(lab.folder / file)
     lab.expect_reproduced()
 
