@@ -25,8 +25,10 @@ from repro_tui.manifest.trees import tree_digest, tree_files
 PROJECT = Path(__file__).resolve().parents[2]
 EXPERIMENT = Path(__file__).with_name("data") / "experiment"
 WHEELS = ("idna", "typing-extensions")
-COMMAND = (str(Path(sys.executable).with_name("repro-tui")),)
-TIMEOUT_S = 120
+SCRIPT = Path(sys.executable).with_name("repro-tui")
+COMMAND = (str(SCRIPT),) if SCRIPT.exists() else (sys.executable, "-m", "repro_tui")
+TIMEOUT_S = 300
+"""A machine that others use too may stand still for a while; a hang is longer."""
 
 Manifest = dict[str, Any]
 """A manifest as plain values; `to_toml` writes it."""

@@ -141,6 +141,20 @@ def test_what_is_changed_and_changed_back_is_reproduced(lab: Lab) -> None:
     lab.expect_reproduced()
 
 
+def test_other_code_of_a_built_in_task_is_caught_before_anything_is_fetched(lab: Lab, tmp_path: Path) -> None:
+    def built_in(manifest: Manifest) -> None:
+        manifest["task"] = {"name": "text_classification", "model": "weights", "code_sha256": "0" * 64}
+        manifest["hyperparameters"] = {}
+        for split in manifest["splits"].values():
+            split["text"] = "x"
+        del manifest["recorded"], manifest["expected"]["digests"]
+
+    lab.store = tmp_path / "store"
+    done = lab.run("--offline", change=built_in).expect(1, DRIFT)
+    assert_names(done.summary, ["task code", "text_classification"])
+    assert done.checks["image manifest digest"]["status"] == "not run"
+
+
 # --- files beside the manifest ----------------------------------------------------------------------------------------
 
 
