@@ -122,7 +122,7 @@ def _count(checks: Sequence[CheckResult]) -> str:
 
 def summary(state: RunState) -> Iterator[str]:
     """Yield the last lines of a run: what decided, each result, and each pin that does not hold."""
-    checks = list(state.checks.values())
+    checks = [each for each in state.checks.values() if each.required or each.expected]
     held = [each for each in checks if each.component not in _RESULTS and each.status in _PASSED]
     shown = [each for each in checks if each not in held]
     if state.verdict in {Verdict.FAILED, Verdict.CANCELLED}:
