@@ -1,17 +1,17 @@
 """The error tree: everything a user can meet says what is wrong, where, and what to do.
 
-    ReproError                 exit code, message, where, hint
-    ├── UsageError             2   the command line
-    ├── ManifestError          2   the manifest or a file it pins; carries every problem found
-    ├── DriftError             1   something pinned is not what it was; names the component
-    │   └── DigestMismatchError    a file or blob has other bytes than its pin; names both digests
-    ├── InfrastructureError    3   engine, store, network, disk
-    │   ├── ArtifactUnavailableError   no source had it; lists every source tried and why it failed
-    │   ├── EngineError            an engine is not there, refused, or lost the container
-    │   └── StoreFullError         no space left
-    ├── RunFailedError         4   the training itself: crashed, hung, out of memory, out of time
-    └── CancelledError       130   the user asked for it
-"""
+ReproError                 exit code, message, where, hint
+├── UsageError             2   the command line
+├── ManifestError          2   the manifest or a file it pins; carries every problem found
+├── DriftError             1   something pinned is not what it was; names the component
+│   └── DigestMismatchError    a file or blob has other bytes than its pin; names both digests
+├── InfrastructureError    3   engine, store, network, disk
+│   ├── ArtifactUnavailableError   no source had it; lists every source tried and why it failed
+│   ├── EngineError            an engine is not there, refused, or lost the container
+│   └── StoreFullError         no space left
+├── RunFailedError         4   the training itself: crashed, hung, out of memory, out of time
+└── CancelledError       130   the user asked for it
+"""  # noqa: D208 - a drawing
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from repro_tui.images.recipe import find_lock, find_recipe
 from repro_tui.manifest.code import builtin_code_files
 
 ROOT = Path(__file__).parents[2]
-PURE_PYTHON = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")
+PURE_PYTHON = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
 """pytest and what it needs, taken from this environment: the image holds only what training needs."""
 
 
@@ -52,8 +52,12 @@ def project(tmp_path: Path) -> Path:
     for name in PURE_PYTHON:
         spec = importlib.util.find_spec(name)
         assert spec is not None
-        assert spec.submodule_search_locations is not None
-        shutil.copytree(spec.submodule_search_locations[0], folder / "site" / name)
+        assert spec.origin is not None
+        source = Path(spec.origin)
+        if source.name == "__init__.py":
+            shutil.copytree(source.parent, folder / "site" / name)
+        else:
+            shutil.copyfile(source, folder / "site" / source.name)
     return folder
 
 
