@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from repro_tui.artifacts.sources.apt import private_state
 from repro_tui.errors import InfrastructureError
 from repro_tui.images.debs import LockedDeb
 from repro_tui.images.recipe import Recipe
@@ -62,21 +63,8 @@ def _prepare(state: Path, release: str) -> None:
 
 
 def _options(state: Path, architecture: str) -> list[str]:
-    options = {
-        "Dir::State": state,
-        "Dir::State::lists": state / "lists",
-        "Dir::State::status": state / "status",
-        "Dir::State::extended_states": state / "extended_states",
-        "Dir::Cache": state / "cache",
-        "Dir::Log": state / "log",
-        "Dir::Etc::Preferences": state / "preferences",
-        "Dir::Etc::PreferencesParts": "/dev/null",
-        "APT::Sandbox::User": "",
-        "APT::Architecture": architecture,
-        "APT::Architectures": architecture,
-        "Acquire::Languages": "none",
-    }
-    return ["-q", *(part for name, value in options.items() for part in ("-o", f"{name}={value}"))]
+    preferences = ["-o", f"Dir::Etc::Preferences={state / 'preferences'}", "-o", "Dir::Etc::PreferencesParts=/dev/null"]
+    return [*private_state(state, architecture), *preferences]
 
 
 def _run(argv: Sequence[str]) -> str:

@@ -73,7 +73,7 @@ def _download(pins: Sequence[DebPin], state: Path, architecture: str, folder: Pa
     debs = folder / "debs"
     debs.mkdir(exist_ok=True)
     text = pins[0].name if len(pins) == 1 else f"{len(pins)} packages (apt-get)"
-    argv = ["apt-get", *_options(state, architecture), "download", *(f"{pin.name}={pin.version}" for pin in pins)]
+    argv = ["apt-get", *private_state(state, architecture), "download", *(f"{pin.name}={pin.version}" for pin in pins)]
     finished = run_client(
         argv,
         folder=debs,
@@ -100,7 +100,7 @@ def _update(state: Path, architecture: str, folder: Path, context: Context, *, m
     (state / "status").write_bytes(b"")
     lists = state / "lists"
     finished = run_client(
-        ["apt-get", *_options(state, architecture), "update"],
+        ["apt-get", *private_state(state, architecture), "update"],
         folder=folder,
         environment=_environment(context),
         context=context,
@@ -114,7 +114,8 @@ def _update(state: Path, architecture: str, folder: Path, context: Context, *, m
     return True
 
 
-def _options(state: Path, architecture: str) -> list[str]:
+def private_state(state: Path, architecture: str) -> list[str]:
+    """Return apt-get's options for a state of its own: no root needed, nothing of the host's installed packages seen."""
     options = {
         "Dir::State": state,
         "Dir::State::lists": state / "lists",
