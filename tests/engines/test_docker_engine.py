@@ -26,6 +26,8 @@ from repro_tui.errors import DriftError
 from tests.engines.engine_bench import PYTHON, Bench
 
 NOBODY = 65534
+# The SDK leaves sockets to the garbage collector, which warns, when a connection is refused or an answer is an error.
+sdk_leaves_sockets = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 on_docker = pytest.mark.parametrize("engine", ["docker"], indirect=True)
 
 
@@ -123,6 +125,7 @@ def test_a_dropped_stream_is_made_good(
     proxy.close()
 
 
+@sdk_leaves_sockets
 @on_docker
 @pytest.mark.engine
 def test_a_container_removed_behind_our_back_is_lost(bench: Bench) -> None:
@@ -134,10 +137,10 @@ def test_a_container_removed_behind_our_back_is_lost(bench: Bench) -> None:
     assert outcome is not None
     # The daemon may tell of the kill before it forgets the container.
     assert (outcome.reason, outcome.exit_code) in {(EndReason.LOST, None), (EndReason.SIGNALLED, 137)}
+    gc.collect()
 
 
-# The SDK leaves the socket of a refused connection to the garbage collector, which warns of it.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@sdk_leaves_sockets
 @on_docker
 @pytest.mark.engine
 def test_a_daemon_that_goes_away_is_lost(bench: Bench, short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,15 +163,18 @@ def test_a_daemon_that_goes_away_is_lost(bench: Bench, short_folder: Path, monke
     assert bench.log.read_text() == "said\n"
 
 
+@sdk_leaves_sockets
 @on_docker
 @pytest.mark.engine
 def test_a_name_that_this_worker_left_is_used_again(bench: Bench) -> None:
     """A create that timed out may have created."""
-    bench.start_python("import time; time.sleep(100)")
+    first = bench.start_python("import time; time.sleep(100)")
     bench.count -= 1
     outcome = bench.run("print('second')")
     assert outcome.ok
     assert bench.log.read_text() == "second\n"
+    assert first.wait(30) is not None
+    gc.collect()
 
 
 @on_docker
