@@ -11,7 +11,7 @@ ReproError                 exit code, message, where, hint
 │   └── StoreFullError         no space left
 ├── RunFailedError         4   the training itself: crashed, hung, out of memory, out of time
 └── CancelledError       130   the user asked for it
-"""  # noqa: D208 - a drawing
+"""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _update(state: Path, architecture: str, folder: Path, context: Context, *, m
 
 
 def private_state(state: Path, architecture: str) -> list[str]:
-    """Return apt-get's options for a state of its own: no root needed, nothing of the host's installed packages seen."""
+    """Return apt-get's options for a state of its own: no root needed, the host's installed packages unseen."""
     options = {
         "Dir::State": state,
         "Dir::State::lists": state / "lists",
