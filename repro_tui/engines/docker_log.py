@@ -80,7 +80,8 @@ class Log:
         self._file.close()
         if self._socket is not None:
             connection = self._connection()
-            self._socket.close()
+            response = getattr(self._socket, "_response", None)  # the SDK keeps it there, and reads through it
+            (self._socket if response is None else response).close()
             if connection is not None:
                 connection.close()  # a reader of a socket does not close the socket
 

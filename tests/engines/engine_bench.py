@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from repro_tui.engines.base import ContainerSpec, EndReason, Engine, Limits, Mount, Outcome, Running
 from repro_tui.images.model import Image, Layer
 
+NOBODY = 65534
 PYTHON = os.path.realpath(sys.executable)
 _LEFT_OUT = {"test", "idlelib", "tkinter", "ensurepip", "lib2to3", "turtledemo", "site-packages", "dist-packages"}
 _MOUNT_POINTS = ("proc", "dev", "tmp", "sys", "run", "inputs", "code", "job", "out", "etc", "home/repro")
@@ -97,6 +100,21 @@ def make_layout(root: Path, layout: Path) -> tuple[Layer, str, str]:
     (layout / "index.json").write_text(json.dumps(index))
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return layer, config_digest, manifest_digest
+
+
+def python_of_nobody(groups: str = "--clear-groups") -> list[str]:
+    """Return a command that runs a Python with this one's packages as nobody; skips where nobody cannot read one."""
+    checkout = Path(__file__).parents[2]
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", groups, "--inh-caps=-all", "env"]
+    become.append(f"PYTHONPATH={sysconfig.get_path('purelib')}:{checkout}")
+    refusal = ""
+    for python in (sys.executable, f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"):
+        code = f"import pytest, docker, repro_tui; open({str(checkout / 'tests/engines/conftest.py')!r})"
+        can = subprocess.run([*become, python, "-c", code], cwd="/", capture_output=True, text=True, check=False)
+        if can.returncode == 0:
+            return [*become, python]
+        refusal = can.stderr.strip()[-200:]
+    pytest.skip(f"an ordinary user cannot read this checkout or its Python: {refusal}")
 
 
 def kill(worker: subprocess.Popen[str]) -> None:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 from dataclasses import replace
@@ -19,7 +18,7 @@ import pytest
 from repro_tui.engines.base import EndReason, Engine, Limits, Mount
 from repro_tui.errors import EngineError, ReproError
 from repro_tui.images.model import Image
-from tests.engines.engine_bench import PYTHON, Bench, kill
+from tests.engines.engine_bench import PYTHON, Bench, kill, python_of_nobody
 
 pytestmark = pytest.mark.engine
 
@@ -502,30 +501,16 @@ def test_it_keeps_its_contract_as_an_ordinary_user(engine: Engine) -> None:
         if not access.st_gid or access.st_mode & 0o060 != 0o060:
             pytest.skip("no group of ordinary users may use Docker's socket here")
         groups = f"--groups={access.st_gid}"
-    identity = [
-        "setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", groups, "--inh-caps=-all", "env", "-i",
-        "PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE=1",
-        f"PYTHONPATH={sysconfig.get_path('purelib')}:{here.parents[1]}",
-    ]  # fmt: skip
-    refusal = ""
-    for python in (sys.executable, f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"):
-        can = subprocess.run(
-            [*identity, python, "-c", f"import pytest, repro_tui; open({str(here / 'conftest.py')!r})"],
-            cwd="/", capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        refusal = can.stderr.strip()[-200:]
-        if can.returncode == 0:
-            break
-    else:
-        pytest.skip(f"an ordinary user cannot read this checkout or its Python: {refusal}")
+    python = python_of_nobody(groups)
     base = Path("/var/tmp") / f"repro-tui-test-{os.getpid()}"
     base.mkdir()
     os.chown(base, nobody.pw_uid, nobody.pw_gid)
     try:
         done = subprocess.run(
-            [*identity, f"HOME={base}", f"TMPDIR={base}", python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+            [*python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
              "-k", f"{engine.name} and not ordinary", "--basetemp", str(base / "pytest"), str(here / "test_contract.py")],
             cwd=here.parents[1], capture_output=True, text=True, check=False,
+            env={**os.environ, "HOME": str(base), "TMPDIR": str(base), "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
     finally:
         subprocess.run(["rm", "-rf", str(base)], check=True)
