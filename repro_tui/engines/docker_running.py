@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro_tui.engines import docker_log, guard, processes
-from repro_tui.engines.base import ContainerSpec, EndReason, Outcome, Usage
+from repro_tui.engines import docker_log, guard, outputs, processes
+from repro_tui.engines.base import ContainerSpec, EndReason, Mount, Outcome, Usage
 from repro_tui.engines.sandbox import GID, UID
 
 if TYPE_CHECKING:
@@ -28,35 +28,26 @@ class OutputOwner:
     """Lets the container's user write the output folders, and gives what it wrote back to the caller."""
 
     user: str
-    uid: int
-    gid: int
-    folders: tuple[Path, ...]
+    """uid:gid of the container's processes."""
+    mounts: tuple[Mount, ...]
+    """What is handed over for the time of the run."""
 
     @classmethod
     def of(cls, spec: ContainerSpec, *, rootless: bool) -> OutputOwner:
         """Choose the user: the caller, 1000 where that is root; uid 0 where that is the caller's own (rootless)."""
-        folders = tuple(mount.source for mount in spec.mounts if not mount.read_only)
         if rootless:
-            return cls("0:0", 0, 0, ())
+            return cls("0:0", ())
         if os.geteuid() != 0:
-            return cls(f"{os.geteuid()}:{os.getegid()}", os.geteuid(), os.getegid(), ())
-        return cls(f"{UID}:{GID}", UID, GID, folders)
+            return cls(f"{os.geteuid()}:{os.getegid()}", ())
+        return cls(f"{UID}:{GID}", tuple(spec.mounts))
 
     def give(self) -> None:
         """Make the folders, with what is in them, the container's."""
-        self._change(self.uid, self.gid)
+        outputs.give(self.mounts, UID, GID)
 
     def take_back(self) -> None:
         """Make everything the caller's again."""
-        self._change(os.geteuid(), os.getegid())
-
-    def _change(self, uid: int, gid: int) -> None:
-        for top in self.folders:
-            os.chown(top, uid, gid)
-            for folder, names, files in os.walk(top):
-                for name in (*names, *files):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.lchown(os.path.join(folder, name), uid, gid)
+        outputs.give(self.mounts, os.geteuid(), os.getegid())
 
 
 class DockerRunning:
@@ -160,6 +151,7 @@ class DockerRunning:
             timer.cancel()
         with contextlib.suppress(OSError):
             self._owner.take_back()
+            outputs.disarm(self._spec.mounts)
         with contextlib.suppress(Exception):
             self._client.api.remove_container(self._id, force=True, v=True)
             guard.watch(f"-{self._spec.name}")

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from repro_tui.engines import cgroups, processes
+from repro_tui.engines import cgroups, outputs, processes
 from repro_tui.engines.base import ContainerSpec, EndReason, Limits, Outcome, Usage
 
 SAMPLE_S = 0.25
@@ -87,6 +87,7 @@ class EmbeddedRunning:
             outcome = Outcome(EndReason.LOST, None, time.monotonic() - self._started, self._peak_bytes, repr(error))
         if self._group is not None:
             self._group.remove()
+        outputs.disarm(self._spec.mounts)
         with self._lock:
             self._outcome = outcome
         self._ended.set()

@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -260,6 +261,17 @@ def test_output_belongs_to_the_caller(bench: Bench) -> None:
     for path in [bench.out, *bench.out.rglob("*")]:
         assert (path.lstat().st_uid, path.lstat().st_gid) == (os.geteuid(), os.getegid()), path
     assert (bench.out / "a/b/file").read_text() == "x"
+
+
+def test_nothing_it_leaves_runs_with_the_callers_powers(bench: Bench) -> None:
+    bench.run(
+        "import os\nos.mkdir('/out/d')\nfor name in ('/out/a', '/out/d/b'):\n"
+        "    open(name, 'w').close(); os.chmod(name, 0o6755)\n"
+        "os.symlink('/etc', '/out/link')"
+    )
+    for name in ("a", "d/b"):
+        assert stat.S_IMODE((bench.out / name).stat().st_mode) == 0o755
+    assert (bench.out / "link").is_symlink()
 
 
 PROBE = r"""
