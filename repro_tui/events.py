@@ -145,12 +145,17 @@ class CheckResult(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceSample(Event):
-    """CPU of the container in percent of one core since the last sample; memory in bytes."""
+    """CPU of the container in percent of one core since the last sample; memory in bytes.
+
+    Each of `gpus`: index, uuid, name, utilisation_percent, memory_bytes, memory_total_bytes, temperature_c, power_w; a
+    value that the driver does not tell is left out.
+    """
 
     kind: ClassVar[str] = "resources"
     cpu_percent: float
     memory_bytes: int
     processes: int = 0
+    gpus: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +203,8 @@ def from_line(line: str | bytes) -> Event | None:
             values[key] = enum(values[key])
     if "stages" in values:
         values["stages"] = tuple(values["stages"])
+    if "gpus" in values:
+        values["gpus"] = tuple(values["gpus"])
     try:
         return cls(**values)
     except TypeError as error:

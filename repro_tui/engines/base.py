@@ -36,6 +36,18 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuRequest:
+    """The GPUs that a container gets; one of the three says which."""
+
+    count: int = 0
+    """So many, whichever they are."""
+    every: bool = False
+    """All of the engine's host."""
+    ids: tuple[str, ...] = ()
+    """These: each a UUID ("GPU-…"), an index ("0") or a MIG device ("MIG-…", "0:1")."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """One container, in the sandbox that every engine applies to every container.
 
@@ -55,6 +67,7 @@ class ContainerSpec:
     mounts: Sequence[Mount] = ()
     limits: Limits = field(default_factory=Limits)
     network: bool = False
+    gpus: GpuRequest | None = None
 
 
 def tmpfs_bytes(limits: Limits) -> int:
@@ -138,7 +151,7 @@ class Engine(Protocol):
     def capabilities(self) -> Mapping[str, str]:
         """What it can hold to here, in words, by name.
 
-        Names: memory, processes, cpus, time, network, root, user, devices. A value begins with "enforced", "sampled"
+        Names: memory, processes, cpus, time, network, root, user, devices, gpus. A value begins with "enforced", "sampled"
         or "not available", and says why.
         """
 

@@ -27,7 +27,7 @@ def docker_archive(image: Image, tags: tuple[str, ...] = ()) -> Iterator[bytes]:
     for name, layer in zip(names, image.layers, strict=True):
         if name not in written:  # two equal layers are stored once
             written.add(name)
-            yield from _file(name, layout.blob(image.layout, layer.digest))
+            yield from _file(name, layout.blob(image.layout, layer.blob))
     yield tar.END
 
 
