@@ -25,6 +25,7 @@ _RESERVED_VARIABLES = {
     "ATEN_CPU_CAPABILITY": "environment.cpu_capability",
     "ONEDNN_MAX_CPU_ISA": "environment.cpu_capability",
     "MKL_ENABLE_INSTRUCTIONS": "environment.cpu_capability",
+    "OMP_WAIT_POLICY": "",
     "PYTHONPATH": "",
     "REPRO_JOB": "",
     "REPRO_METRICS": "",
@@ -37,8 +38,8 @@ _RESERVED_VARIABLES = {
 def cross_problems(data: Mapping[str, Any], lines: Lines) -> Iterator[Problem]:
     """Yield the problems between the tables of a parsed manifest."""
     checks = (
-        _integers, _variables, _artifact_names, _artifact_paths, _split_artifacts, _split_parts, _task_code,
-        _task_model, _task_splits, _placeholders, _expected_twice, _expected_names,
+        _integers, _variables, _image_lock, _artifact_names, _artifact_paths, _split_artifacts, _split_parts,
+        _task_code, _task_model, _task_splits, _placeholders, _expected_twice, _expected_names,
     )  # fmt: skip
     for check in checks:
         for path, found, allowed, hint in check(data):
@@ -85,6 +86,16 @@ def _variables(data: Mapping[str, Any]) -> _Found:
             key = _RESERVED_VARIABLES[name]
             hint = f"set `{key}` instead" if key else "leave it out: the run sets it"
             yield ("environment", "variables", name), f"a value for {name}", "variables that no other pin sets", hint
+
+
+def _image_lock(data: Mapping[str, Any]) -> _Found:
+    """Yield a recipe without the lock that it is assembled from."""
+    environment = data.get("environment")
+    if "recipe" in _table(data, "image") and isinstance(environment, dict) and "lock" not in environment:
+        yield (
+            ("environment", "lock"), "nothing", "the dependency lock from which `image.recipe` is assembled",
+            "`lock` names the file, `lock_sha256` pins it",
+        )  # fmt: skip
 
 
 def _artifacts(data: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PlainValidator,
     StringConstraints,
     model_validator,
 )
@@ -73,6 +74,22 @@ def parse_size(value: Any) -> Any:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
+_GPU_ID_PATTERN = r"^(GPU-[0-9A-Fa-f-]+|MIG-[0-9A-Za-z/-]+|\d{1,3}(:\d{1,3})?)$"
+
+
+def _gpus(value: Any) -> Any:
+    """Check a wish for GPUs; raises ValueError with what is allowed."""
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    if isinstance(value, list) and value:
+        wrong = [each for each in value if not isinstance(each, str) or not re.fullmatch(_GPU_ID_PATTERN, each)]
+        if not wrong and len(set(value)) == len(value):
+            return value
+    raise ValueError(
+        'how many, "all", or a list of different UUIDs ("GPU-…"), indices ("0") or MIG devices ("MIG-…", "0:1")'
+    )
+
+
 def _inside(value: str) -> str:
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in value or not value.isprintable():
@@ -97,6 +114,15 @@ Size = Annotated[
         json_schema_input_type=Annotated[int, Field(gt=0)] | Annotated[str, Field(pattern=_SIZE_PATTERN)],
     ),
     Field(gt=0),
+]
+Gpus = Annotated[
+    int | Literal["all"] | list[str],
+    PlainValidator(
+        _gpus,
+        json_schema_input_type=Annotated[int, Field(ge=0)]
+        | Literal["all"]
+        | Annotated[list[Annotated[str, Field(pattern=_GPU_ID_PATTERN)]], Field(min_length=1)],
+    ),
 ]
 InsidePath = Annotated[str, AfterValidator(_inside)]
 InsidePathOrWhole = Annotated[str, AfterValidator(_inside_or_whole)]

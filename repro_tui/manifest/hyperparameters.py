@@ -80,8 +80,8 @@ class TextClassification(Hyperparameters):
     """Gradients are clipped to this L2 norm; 0 for not at all."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Dropout probability everywhere in the model. The checkpoint's own without it."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Number format of forward and backward pass; weights are kept in fp32."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Number format of forward and backward pass; weights are kept in fp32. tf32: fp32 with a GPU's TF32 products."""
     averaging: Averaging = "macro"
     """Precision, recall and F1: the mean over all classes, or those of the second of two classes."""
     select_best_on: Metric | None = None

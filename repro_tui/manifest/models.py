@@ -8,6 +8,7 @@ from pydantic import Field
 
 from repro_tui.manifest.fields import (
     EnvironmentValue,
+    Gpus,
     HttpUrl,
     InsidePath,
     Name,
@@ -87,14 +88,29 @@ class Experiment(Table):
 
 
 class ImagePins(Table):
-    """Where the image comes from and what it must be; at least one of recipe and reference."""
+    """Where the image comes from and what it must be; at least one of recipe, reference and dockerfile."""
 
-    rules = (any_of("recipe", "reference", words="an image comes from a `recipe` or a `reference`: at least one"),)
+    rules = (
+        any_of(
+            "recipe", "reference", "dockerfile",
+            words="an image comes from a `recipe`, a `reference` or a `dockerfile`: at least one",
+        ),
+        excludes(
+            "dockerfile", "recipe", "reference",
+            words="`recipe` and `reference` give the same image everywhere, a `dockerfile` does not: one or the other",
+        ),
+        excludes(
+            "dockerfile", "manifest_digest", "config_digest",
+            words="building a `dockerfile` gives another digest each time; `environment.hash` is its pin",
+        ),
+    )  # fmt: skip
 
     recipe: Name | None = None
     """Name of an assembly recipe (images/<name>/image.toml)."""
     reference: Reference | None = None
     """The image by digest, as a registry serves it; a tag alone can move and is refused."""
+    dockerfile: Text | None = None
+    """Path of a Dockerfile, relative to the manifest; its folder is the build's context."""
     platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
     """Operating system and processor the image is for."""
     manifest_digest: OciDigest | None = None
@@ -106,9 +122,14 @@ class ImagePins(Table):
 class Environment(Table):
     """What the process sees: the dependency lock, variables, threads, CPU capability, and the hash over all of it."""
 
-    lock: Text
-    """Path of the lock file, relative to the manifest."""
-    lock_sha256: Sha256
+    rules = (
+        needs("lock", "lock_sha256", words="a `lock` needs `lock_sha256`: its SHA-256"),
+        needs("lock_sha256", "lock", words="`lock_sha256` needs `lock`: the file it is of"),
+    )
+
+    lock: Text | None = None
+    """Path of the dependency lock, relative to the manifest; an image `recipe` needs it."""
+    lock_sha256: Sha256 | None = None
     """SHA-256 of the lock file."""
     hash: OciDigest | None = None
     """Hash of the environment as the probe found it in the recorded run."""
@@ -201,10 +222,10 @@ class Determinism(Table):
 class Resources(Table):
     """What a run may use. Sizes in bytes or "8 GiB"."""
 
-    engine: Literal["docker", "embedded"] | None = None
+    engine: Literal["docker", "podman", "embedded"] | None = None
     """The engine the author used; a wish, `--engine` overrules it."""
-    gpus: Annotated[int, Field(ge=0)] = 0
-    """How many GPUs the run needs."""
+    gpus: Gpus = 0
+    """The GPUs the run needs: how many, "all" of the host, or a list of UUIDs, indices and MIG devices."""
     cpus: Annotated[float, Field(gt=0)] | None = None
     """Limit on processor time, in cores; no limit without it."""
     memory: Size | None = None

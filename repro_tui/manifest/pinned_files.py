@@ -19,7 +19,7 @@ from repro_tui.manifest.record import MAX_BYTES, Record, parse_record
 def pinned_file_problems(
     data: Mapping[str, Any], lines: Lines, resolve: Callable[[str], Path]
 ) -> tuple[Record | None, list[Problem]]:
-    """Return the record (where there is a good one) and what is wrong with lock and record."""
+    """Return the record (where there is a good one) and what is wrong with lock, Dockerfile and record."""
     problems: list[Problem] = []
 
     def problem(path: tuple[Part, ...], found: str, allowed: str, hint: str = "") -> None:
@@ -57,6 +57,12 @@ def pinned_file_problems(
         ("environment", "lock"), ("environment", "lock_sha256"), "the lock file",
         "the lock has changed since it was pinned: restore it, or record the experiment again with the new one",
     )  # fmt: skip
+    dockerfile = lookup(data, ("image", "dockerfile"))
+    if isinstance(dockerfile, str) and dockerfile.strip() and not resolve(dockerfile.strip()).is_file():
+        problem(
+            ("image", "dockerfile"), f"{show(dockerfile)}, which is no file", "a Dockerfile, relative to the manifest",
+            f"looked for {resolve(dockerfile.strip())}",
+        )  # fmt: skip
     written = content(
         ("recorded", "file"), ("recorded", "sha256"), "the record",
         "the record has changed since it was pinned: restore it, or pin the new one",

@@ -22,6 +22,12 @@ _INSTRUCTIONS = {
 }
 """What ATen, oneDNN and MKL each call a CPU capability."""
 
+_GPU_VARIABLES = {
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "LD_LIBRARY_PATH": "/usr/local/nvidia/lib64:/usr/local/nvidia/lib",
+}
+"""Of runs on GPUs: devices in one order, and where an engine without a daemon puts the driver's libraries."""
+
 
 def container_environment(loaded: LoadedManifest) -> dict[str, str]:
     """Return the whole environment of the process in the container; nothing of the host's gets in.
@@ -45,6 +51,7 @@ def container_environment(loaded: LoadedManifest) -> dict[str, str]:
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "OMP_DYNAMIC": "FALSE",
+        "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads that spin take the processor from working ones
         "MKL_DYNAMIC": "FALSE",  # else MKL takes fewer threads where it sees fewer physical cores
         "ATEN_CPU_CAPABILITY": aten,
         "ONEDNN_MAX_CPU_ISA": onednn,
@@ -59,6 +66,7 @@ def container_environment(loaded: LoadedManifest) -> dict[str, str]:
         "REPRO_METRICS": "/out/metrics.jsonl",
         "REPRO_OUT": "/out",
         "REPRO_INPUTS": "/inputs",
+        **(_GPU_VARIABLES if loaded.manifest.resources.gpus else {}),
         **environment.variables,
     }
 
@@ -75,6 +83,7 @@ def job(loaded: LoadedManifest) -> dict[str, Any]:
         "data_seed": determinism.seed if determinism.data_seed is None else determinism.data_seed,
         "level": determinism.level,
         "threads": manifest.environment.threads,
+        "device": "cuda" if manifest.resources.gpus else "cpu",
         "cpu_capability": manifest.environment.cpu_capability,
         "hyperparameters": resolve(manifest.task.name, manifest.hyperparameters),
         "splits": {name: _job_split(loaded, manifest.splits[name]) for name in _drawing_order(manifest.splits)},
@@ -95,7 +104,8 @@ def pinned_job(loaded: LoadedManifest) -> dict[str, Any]:
     """Return everything that results depend on besides image and environment, as JSON-ready values.
 
     Paths into it are the manifest's keys, artifacts by name: `splits.test.artifact`, `artifacts.r8-train.sha256`.
-    Limits on time and memory, and the number of examples that a split must have, change no result and are not in it.
+    Limits on time and memory, which GPUs of a host are taken, and the number of examples that a split must have change
+    no result and are not in it.
     """
     manifest = loaded.manifest
     task = manifest.task.model_dump(exclude={"code_sha256"})
@@ -110,7 +120,7 @@ def pinned_job(loaded: LoadedManifest) -> dict[str, Any]:
             artifact.name: {"path": artifact.path, "sha256": artifact.sha256, "tree_sha256": artifact.tree_sha256}
             for artifact in manifest.artifacts
         },
-        "resources": {"gpus": manifest.resources.gpus},
+        "resources": {"gpus": len(gpus) if isinstance(gpus := manifest.resources.gpus, list) else gpus},
     }
 
 

@@ -61,8 +61,8 @@ def main(job: Job) -> None:
     disable_progress_bars()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    determinism.configure(seed=job.seed, level=job.level, threads=job.threads)
+    device = determinism.device(job.device)
+    determinism.configure(seed=job.seed, level=job.level, threads=job.threads, tf32=loop_settings.precision == "tf32")
     wire.emit("runtime", **determinism.runtime(device))
 
     datasets = data.load_splits(job.splits)
@@ -78,7 +78,7 @@ def main(job: Job) -> None:
 
     def collate(split: Split, batch: Batch) -> dict[str, torch.Tensor]:
         """Pad a batch to its longest member; returns tensors (B, T) and the labels (B,)."""
-        multiple = None if loop_settings.precision == "fp32" else 8  # what half-precision units take
+        multiple = 8 if loop_settings.precision in {"bf16", "fp16"} else None  # what half-precision units take
         padded: dict[str, torch.Tensor] = tokenizer.pad(
             [split.encoded[i] for i in batch], pad_to_multiple_of=multiple, return_tensors="pt"
         )

@@ -50,8 +50,10 @@ def run(context: Context) -> StageResult:
 def _hint(context: Context) -> str:
     """Return what to do about a drift: where the store's copy of the image was changed, the command that heals it."""
     pins = context.loaded.manifest
-    if context.engine.name == "embedded" and compare_files(context.image.inventory, context.run.files):
-        lock = context.loaded.resolve(pins.environment.lock)
+    lock_path = pins.environment.lock
+    damaged = context.engine.name == "embedded" and compare_files(context.image.inventory, context.run.files)
+    if damaged and lock_path is not None:
+        lock = context.loaded.resolve(lock_path)
         options = [
             "--lock",
             str(lock),

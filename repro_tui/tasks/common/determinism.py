@@ -6,12 +6,22 @@ environment variables pin. See "Reproducibility" in PyTorch's notes for what the
 
 from __future__ import annotations
 
-import os
 import random
 from typing import Any
 
 import numpy as np
 import torch
+
+from repro_tui.tasks.common.job import TaskError
+
+
+def device(name: str) -> torch.device:
+    """Return the device of that name; raises TaskError where torch sees no such device."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TaskError(
+            "resources.gpus: torch sees no GPU", "repro-tui doctor says what this host and its engines have"
+        )
+    return torch.device(name)
 
 
 def seed_all(seed: int) -> None:
@@ -21,19 +31,22 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def configure(*, seed: int, level: str, threads: int) -> None:
-    """Seed everything and fix the thread count; at level "bitwise" also allow only deterministic fp32 kernels."""
+def configure(*, seed: int, level: str, threads: int, tf32: bool = False) -> None:
+    """Seed everything, fix the thread count, and say whether fp32 products may be TF32 on a GPU that has it.
+
+    At level "bitwise" only deterministic kernels are allowed; on a GPU they need the cuBLAS workspace that the
+    container's environment pins (CUBLAS_WORKSPACE_CONFIG).
+    """
     seed_all(seed)
     torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = False  # a choice by stopwatch is another one each time
     if level != "bitwise":
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(mode=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a pass over each buffer
     torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def runtime(device: torch.device) -> dict[str, Any]:
@@ -46,5 +59,9 @@ def runtime(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
     }
     if device.type == "cuda":
-        facts |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+        facts |= {
+            "gpu": torch.cuda.get_device_name(device),
+            "cuda": torch.version.cuda,
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+        }
     return facts

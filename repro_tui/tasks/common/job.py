@@ -40,6 +40,8 @@ class Job:
     data_seed: int
     level: str
     threads: int
+    device: str
+    """"cpu", or "cuda" where the manifest asks for a GPU (torch calls AMD's so too)."""
     hyperparameters: Mapping[str, Any]
     splits: Mapping[str, Mapping[str, Any]]
     out: Path
@@ -67,6 +69,7 @@ def load(path: Path) -> Job:
             data_seed=seed if data_seed is None else data_seed,
             level=body["level"],
             threads=body["threads"],
+            device=body.get("device", "cpu"),
             hyperparameters=body["hyperparameters"],
             splits=body["splits"],
             out=Path(body["out"]),

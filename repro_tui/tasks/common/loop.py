@@ -170,12 +170,16 @@ def schedule_factor(kind: str, step: int, *, total: int, warmup: int) -> float:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Return the context of a forward pass: fp32 as it is, else torch's autocast to the type of that name.
+    """Return the context of a forward pass: fp32 and tf32 as they are, else torch's autocast to the type of that name.
 
     Raises TaskError where the device does not have the type.
     """
     if precision == "fp32":
         return nullcontext()
+    if precision == "tf32":
+        if device.type != "cuda":
+            raise TaskError("hyperparameters.precision: tf32 needs a GPU", 'Use "fp32"')
+        return nullcontext()  # determinism.configure allowed it
     if device.type == "cpu" and precision == "fp16":
         raise TaskError("hyperparameters.precision: fp16 needs a GPU", 'Use "bf16" or "fp32"')
     if device.type == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported():
