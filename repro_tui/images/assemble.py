@@ -227,11 +227,12 @@ class _Assembly:
     ) -> tuple[list[str], list[MadeLayer]]:
         recipe = self.planned.recipe
         fits = target(recipe.platform, recipe.python)
+        folders = (recipe.site_packages, *recipe.folders)
         jobs: list[_LayerJob] = [
             _LayerJob(
                 "base",
-                _key("base", recipe.base.model_dump(), recipe.site_packages, [deb.to_line() for deb, _ in debs]),
-                layers.make_base_layer, (list(debs), recipe.base, (recipe.site_packages,)),
+                _key("base", recipe.base.model_dump(), folders, [deb.to_line() for deb, _ in debs]),
+                layers.make_base_layer, (list(debs), recipe.base, folders),
                 4 * sum(deb.size_bytes for deb, _ in debs),
             )
         ]  # fmt: skip

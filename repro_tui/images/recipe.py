@@ -66,7 +66,11 @@ class LayerRules(_Table):
 class _RecipeFile(_Table):
     schema_: Literal[1] = Field(alias="schema")
     python: Annotated[str, StringConstraints(pattern=r"^3\.\d+$")]
-    base: BaseRules
+    base: BaseRules | None = None
+    base_of: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] | None = None
+    """In place of `base`: the recipe beside this one whose base, with its lock, this image has too."""
+    folders: list[_Path] = []
+    """Empty folders to add, to mount on."""
     environment: dict[str, str] = {}
     bytecode: BytecodeRules = BytecodeRules()
     layers: LayerRules = LayerRules()
@@ -81,12 +85,13 @@ class Recipe:
     platform: str
     python: str
     base: BaseRules
+    folders: tuple[str, ...]
     environment: Mapping[str, str]
     bytecode: BytecodeRules
     layers: LayerRules
     base_lock: Path
     sha256: str = field(default="")
-    """Of image.toml."""
+    """Of image.toml, and of the recipe's that it takes its base from."""
 
     @property
     def site_packages(self) -> str:
@@ -143,9 +148,38 @@ def load_recipe(path: Path, platform: str = "linux/amd64") -> Recipe:
         raise ManifestError(
             f"platform {platform!r} is not supported", where=str(path), hint=f"allowed: {', '.join(ARCHITECTURES)}"
         )
+    file, data = _read(path)
+    base, base_path = file.base, path
+    if file.base_of is not None:
+        base_path = path.parent.parent / file.base_of / path.name
+        other, other_data = _read(base_path)
+        base, data = other.base, data + other_data
+    if (file.base is None) == (file.base_of is None) or base is None:
+        raise ManifestError(
+            "a recipe has a base of its own ([base]) or that of another recipe (base_of), which has one of its own",
+            where=str(path),
+            hint="docs/images.md describes every key",
+        )
+    architecture = platform.partition("/")[2]
+    return Recipe(
+        name=path.parent.name,
+        path=path,
+        platform=platform,
+        python=file.python,
+        base=base,
+        folders=tuple(file.folders),
+        environment=file.environment,
+        bytecode=file.bytecode,
+        layers=file.layers,
+        base_lock=base_path.parent / ("base.lock" if architecture == "amd64" else f"base.{architecture}.lock"),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _read(path: Path) -> tuple[_RecipeFile, bytes]:
     try:
         data = path.read_bytes()
-        file = _RecipeFile.model_validate(tomllib.loads(data.decode()))
+        return _RecipeFile.model_validate(tomllib.loads(data.decode())), data
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ManifestError(f"the recipe cannot be read: {error}", where=str(path)) from None
     except ValidationError as error:
@@ -153,16 +187,3 @@ def load_recipe(path: Path, platform: str = "linux/amd64") -> Recipe:
         raise ManifestError(
             "the recipe is not valid", where=str(path), hint="docs/images.md describes every key", problems=problems
         ) from None
-    architecture = platform.partition("/")[2]
-    return Recipe(
-        name=path.parent.name,
-        path=path,
-        platform=platform,
-        python=file.python,
-        base=file.base,
-        environment=file.environment,
-        bytecode=file.bytecode,
-        layers=file.layers,
-        base_lock=path.parent / ("base.lock" if architecture == "amd64" else f"base.{architecture}.lock"),
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
