@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from repro_tui.engines import cgroups, guard, processes, sandbox, user_namespaces, workers
+from repro_tui.engines import cgroups, guard, processes, sandbox, seccomp, user_namespaces, workers
 from repro_tui.engines.base import (
     Availability,
     ContainerSpec,
@@ -46,6 +46,13 @@ class EmbeddedEngine:
     def capabilities(self) -> Mapping[str, str]:
         """Say which limits the kernel holds, and which are only watched."""
         held = cgroups.support()
+        overlay, refusal = sandbox.choose_overlay(Path(__file__).parent)
+        places = "made in an overlay" if overlay is not None else f"not made, for want of an overlay: {refusal}"
+        filtered = (
+            "system calls that reach past namespaces refused by seccomp"
+            if seccomp.available()
+            else "no seccomp in this kernel, so system calls that reach past namespaces are not refused"
+        )
         sampled = f"sampled (no control group of our own here; looked at every {SAMPLE_S} s, killed past the limit)"
         return {
             "memory": f"enforced ({held['memory']})" if "memory" in held else sampled,
@@ -53,8 +60,8 @@ class EmbeddedEngine:
             "cpus": f"enforced ({held['cpu']} quota)" if "cpu" in held else "enforced (whole CPUs, by affinity)",
             "time": "enforced (by the worker)",
             "network": "enforced (own network namespace with loopback only)",
-            "root": "enforced (read-only bind mount)",
-            "user": "enforced (uid 1000 in a user namespace, no capabilities, no new privileges)",
+            "root": f"enforced (read-only bind mount; mount points that an image lacks are {places})",
+            "user": f"enforced (uid 1000 in a user namespace, no capabilities, no new privileges; {filtered})",
             "devices": "enforced (null, zero, full, random, urandom, tty and its own pts only; no GPU)",
         }
 
@@ -80,10 +87,15 @@ def start_in_root(root: Path, spec: ContainerSpec) -> EmbeddedRunning:
     program, reason = sandbox.choose()
     if program is None:
         raise EngineError(f"the embedded engine does not work here: {reason}", hint=remedy(reason))
+    missing = sandbox.lacking(root, spec.mounts)
+    if missing:
+        program, reason = sandbox.choose_overlay(root)
+        if program is None:
+            raise sandbox.no_place(missing[0], root, reason)
     size = tmpfs_bytes(spec.limits)
     options = sandbox.arguments(
         root, spec.mounts, spec.environment, cwd=spec.cwd, network=spec.network, tmp_bytes=size,
-        shared_memory_bytes=spec.limits.shared_memory_bytes or size,
+        shared_memory_bytes=spec.limits.shared_memory_bytes or size, overlay=bool(missing),
     )  # fmt: skip
     guard.watch()
     group = cgroups.create(spec.name, spec.limits)
@@ -91,13 +103,17 @@ def start_in_root(root: Path, spec: ContainerSpec) -> EmbeddedRunning:
     gate_end, gate = os.pipe()
     log = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     log_start = os.fstat(log).st_size
-    hidden = _in_memory_file(options)  # host paths and the environment stay out of what the container can read
+    # Host paths and the environment stay out of what the container can read.
+    hidden = _in_memory_file(b"".join(os.fsencode(option) + b"\0" for option in options))
+    filters = [_in_memory_file(seccomp.program())] if seccomp.available() else []
+    inherited = (status_end, gate_end, hidden, *filters)
     try:
         command = [
             f"{guard.MARK}{spec.name}:{workers.current()}", "--json-status-fd", str(status_end),
-            "--block-fd", str(gate_end), "--args", str(hidden), "--", *spec.argv,
+            "--block-fd", str(gate_end), "--args", str(hidden),
+            *(word for each in filters for word in ("--seccomp", str(each))), "--", *spec.argv,
         ]  # fmt: skip
-        monitor = _spawn(program.path, command, (status_end, gate_end, hidden), log)
+        monitor = _spawn(program.path, command, inherited, log)
     except BaseException:
         os.close(status)
         os.close(gate)
@@ -105,7 +121,7 @@ def start_in_root(root: Path, spec: ContainerSpec) -> EmbeddedRunning:
             group.remove()
         raise
     finally:
-        for descriptor in (status_end, gate_end, hidden, log):
+        for descriptor in (*inherited, log):
             os.close(descriptor)
     try:
         first = _first_process(status, monitor, spec.log, log_start)
@@ -183,10 +199,10 @@ def _spawn(program: Path, command: list[str], descriptors: tuple[int, ...], log:
         raise EngineError(f"cannot start bubblewrap: {error.strerror}", where=str(program)) from error
 
 
-def _in_memory_file(options: Sequence[str]) -> int:
-    descriptor = os.memfd_create("options")
+def _in_memory_file(data: bytes) -> int:
+    descriptor = os.memfd_create("for bubblewrap")
     with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(b"".join(os.fsencode(option) + b"\0" for option in options))
+        file.write(data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 

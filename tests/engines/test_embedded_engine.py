@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from repro_tui.engines import cgroups, processes, sandbox, user_namespaces, workers
-from repro_tui.engines.base import EndReason, Limits
+from repro_tui.engines.base import EndReason, Limits, Mount
 from repro_tui.engines.embedded import EmbeddedEngine, run_in_root
 from repro_tui.errors import EngineError
 from repro_tui.images.model import Image
@@ -147,6 +149,58 @@ def test_setup_that_fails_is_lost_with_bubblewraps_words(bench: Bench) -> None:
     assert outcome is not None
     assert (outcome.reason, outcome.exit_code) == (EndReason.LOST, None)
     assert "/no/such/folder" in outcome.detail
+
+
+@pytest.fixture
+def bare(tmp_path: Path, image: Image) -> Image:
+    """An image as registries have them: no places for our mounts, and those of the kernel's file systems missing too."""
+    root = tmp_path / "bare root"
+    shutil.copytree(image.root, root, symlinks=True)
+    for name in ("proc", "dev", "tmp", "inputs", "code", "job", "out"):
+        (root / name).rmdir()
+    return replace(image, root=root)
+
+
+@on_embedded
+def test_an_image_without_our_mount_points_gets_them_in_an_overlay(bench: Bench, bare: Image) -> None:
+    program, refusal = sandbox.choose_overlay(bare.root)
+    if program is None:
+        pytest.skip(f"no overlay for this user here: {refusal}")
+    assert "made in an overlay" in bench.engine.capabilities()["root"]
+    bench.image = bare
+    before = sorted(str(path) for path in bare.root.rglob("*"))
+    (bench.folder / "one").write_text("given")
+    seen = bench.ask(
+        "refused = {}\n"
+        "for path in ('/x', '/new', '/etc/x', '/etc/passwd', '/data/x', '/data/deep/x', '/usr/x'):\n"
+        "    try: open(path, 'w').close()\n"
+        "    except OSError as error: refused[path] = error.strerror\n"
+        "open('/out/written', 'w').close()\n"
+        "print(json.dumps([refused, open('/etc/new').read(), os.listdir('/data/deep/set'), oct(os.stat('/data').st_mode),\n"
+        "                  sorted(os.listdir('/'))]))",
+        mounts=[Mount(bench.folder / "one", "/etc/new"), Mount(bench.folder, "/data/deep/set")],
+    )
+    assert seen[0] == dict.fromkeys(
+        ("/x", "/new", "/etc/x", "/etc/passwd", "/data/x", "/data/deep/x", "/usr/x"), "Read-only file system"
+    )
+    assert seen[1] == "given"
+    assert "one" in seen[2]
+    assert seen[3] == oct(0o40755)
+    assert {"proc", "dev", "tmp", "out", "data", "etc", "usr"} <= set(seen[4])
+    assert (bench.out / "written").exists()
+    assert sorted(str(path) for path in bare.root.rglob("*")) == before
+
+
+@on_embedded
+def test_without_an_overlay_the_error_names_the_place_and_the_reason(
+    bench: Bench, bare: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "choose_overlay", lambda below: (None, "the kernel says no"))
+    bench.image = bare
+    with pytest.raises(EngineError, match=r"nothing at /proc to mount on.*the kernel says no") as raised:
+        bench.start_python("pass")
+    assert "below an empty folder" in raised.value.hint
+    assert "the kernel says no" in bench.engine.capabilities()["root"]
 
 
 def test_a_worker_is_told_from_a_later_process_with_its_id() -> None:

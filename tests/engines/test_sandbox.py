@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,12 @@ def root(tmp_path: Path) -> Path:
     return made
 
 
-def options(root: Path, *mounts: Mount, **given: object) -> list[str]:
-    environment = given.pop("environment", {})
-    assert isinstance(environment, dict)
-    return sandbox.arguments(root, mounts, environment, cwd="/out", tmp_bytes=1 << 20, shared_memory_bytes=1 << 19)
+def options(
+    root: Path, *mounts: Mount, environment: Mapping[str, str] | None = None, overlay: bool = False
+) -> list[str]:
+    return sandbox.arguments(
+        root, mounts, environment or {}, cwd="/out", tmp_bytes=1 << 20, shared_memory_bytes=1 << 19, overlay=overlay
+    )
 
 
 def test_a_mount_below_an_empty_folder_gets_a_read_only_tmpfs_there(root: Path, tmp_path: Path) -> None:
@@ -98,8 +101,45 @@ def test_a_mount_inside_a_mount_needs_its_place_there(root: Path, tmp_path: Path
 
 
 def test_a_root_without_mount_points_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="no folder /proc"):
+    with pytest.raises(EngineError, match="nothing at /proc"):
         options(tmp_path)
+
+
+def test_places_that_the_image_lacks_are_made_in_an_overlay_that_is_read_only_in_the_end(
+    root: Path, tmp_path: Path
+) -> None:
+    (root / "dev").rmdir()
+    data, job = tmp_path / "data", tmp_path / "job.json"
+    data.mkdir()
+    job.touch()
+    mounts = [Mount(data, "/opt/my data/x"), Mount(job, "/usr/lib/job.json"), Mount(data, "/inputs/a")]
+    assert sandbox.lacking(root, mounts) == ["/dev", "/opt/my data/x", "/usr/lib/job.json"]
+    given = options(root, *mounts, overlay=True)
+    line = " ".join(given)
+    assert (
+        f"--overlay-src {root} --tmp-overlay / --perms 0755 --dir /opt --perms 0755 --dir /opt/my data --proc" in line
+    )
+    assert line.index(f"--ro-bind {job} /usr/lib/job.json") < line.index("--remount-ro / ")
+    assert "--tmpfs /inputs" in line
+    assert f"--ro-bind {root} /" not in line
+
+
+def test_an_image_that_lacks_nothing_is_no_overlay(root: Path, tmp_path: Path) -> None:
+    given = options(root, Mount(tmp_path, "/inputs/a"), overlay=True)
+    assert "--tmp-overlay" not in given
+    assert given[given.index("--ro-bind") : given.index("--ro-bind") + 3] == ["--ro-bind", str(root), "/"]
+
+
+@pytest.mark.parametrize("target", ["/link", "/link/x", "/usr/lib/file", "/usr/lib/file/x"])
+def test_an_overlay_replaces_nothing_of_the_image(root: Path, tmp_path: Path, target: str) -> None:
+    with pytest.raises(EngineError, match=f"nothing at {target} to mount on"):
+        options(root, Mount(tmp_path, target), overlay=True)
+
+
+def test_an_old_bubblewrap_makes_no_overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = sandbox.Bubblewrap(tmp_path / "bwrap", (0, 8, 0), "host")
+    monkeypatch.setattr(sandbox, "candidates", lambda: (old,))
+    assert sandbox.choose_overlay(tmp_path) == (None, "bubblewrap is older than 0.11")
 
 
 def test_an_old_bubblewrap_on_path_gives_way_to_the_bundled_one(
