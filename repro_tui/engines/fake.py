@@ -111,7 +111,7 @@ class FakeEngine:
 
     def capabilities(self) -> Mapping[str, str]:
         """Hold nothing but time."""
-        names = ("memory", "processes", "cpus", "network", "root", "user", "devices")
+        names = ("memory", "processes", "cpus", "network", "root", "user", "devices", "gpus")
         return {**dict.fromkeys(names, "not available (fake)"), "time": "enforced (by the worker)"}
 
     def prepare(self, image: Image, progress: Progress) -> None:

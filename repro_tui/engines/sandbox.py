@@ -119,11 +119,13 @@ def arguments(
     shared_memory_bytes: int,
     network: bool = False,
     overlay: bool = False,
+    devices: Sequence[tuple[Path, str]] = (),
 ) -> list[str]:
     """Return bubblewrap's options for one container; raises EngineError for what could not be mounted.
 
     The process gets `environment` and PWD (bubblewrap always sets it) and HOSTNAME (container engines always set it),
     so that it sees the same variables in every engine. With `overlay`, what `lacking` names is made in an overlay.
+    `devices` are device files that it may open, with their places below /dev.
     """
     missing = lacking(root, mounts)
     if missing and not overlay:
@@ -140,6 +142,8 @@ def arguments(
     for name in _KERNEL_SETTINGS:
         options += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
     options += ["--perms", "1777", "--size", str(shared_memory_bytes), "--tmpfs", "/dev/shm"]  # noqa: S108 - inside
+    for source, target in devices:
+        options += ["--dev-bind", str(source), target]
     options += ["--remount-ro", "/dev"]
     options += ["--perms", "1777", "--size", str(tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108 - inside
     if network:

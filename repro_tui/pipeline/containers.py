@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from repro_tui.engines.base import ContainerSpec, Limits, Mount
@@ -50,11 +51,15 @@ def task_spec(context: Context, log: Path) -> ContainerSpec:
             time_s=float(resources.time_limit_s),
         ),
         network=resources.network,
+        gpus=context.gpus,
     )
 
 
 def probe_spec(context: Context, argv: Sequence[str], out: Path, log: Path) -> ContainerSpec:
-    """Return the container that looks at the environment: the same image and variables, nothing of the task."""
+    """Return the container that looks at the environment: the same image and variables, nothing of the task.
+
+    It gets no GPU, so that what an engine puts beside one (the driver's libraries) is no part of what is hashed.
+    """
     resources = context.loaded.manifest.resources
     return ContainerSpec(
         name=f"repro-tui-{context.run.id}-environment",
@@ -66,6 +71,12 @@ def probe_spec(context: Context, argv: Sequence[str], out: Path, log: Path) -> C
         mounts=[Mount(context.run.job, "/job"), _out(out)],
         limits=Limits(processes=resources.processes, time_s=PROBE_LIMIT_S),
     )
+
+
+def gpu_probe_spec(context: Context, argv: Sequence[str], out: Path, log: Path) -> ContainerSpec:
+    """Return the container that looks at the GPUs: that of the environment probe, with the GPUs of the run."""
+    name = f"repro-tui-{context.run.id}-gpus"
+    return replace(probe_spec(context, argv, out, log), name=name, gpus=context.gpus)
 
 
 def _inputs(context: Context) -> list[Mount]:

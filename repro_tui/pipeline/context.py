@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro_tui.artifacts.store import Store
-from repro_tui.engines.base import Engine
+from repro_tui.engines.base import Engine, GpuRequest
+from repro_tui.engines.gpus.model import Gpu
 from repro_tui.errors import DriftError
 from repro_tui.events import CheckResult, CheckStatus, Event, Notice, StageProgress, StageStatus
 from repro_tui.images.model import Image
@@ -55,6 +56,10 @@ class Context:
     loaded: LoadedManifest = field(init=False)
     engine: Engine = field(init=False)
     image: Image = field(init=False)
+    gpus: GpuRequest | None = None
+    """What the containers ask the engine for."""
+    gpu_devices: tuple[Gpu, ...] = ()
+    """The same as they were found; empty where the engine's host is not this one."""
     artifacts: dict[str, Path] = field(default_factory=dict)
     fetching: Fetching = field(init=False)
     summary: dict[str, Any] | None = None

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repro_tui.engines.base import ContainerSpec, EndReason, Outcome, Running
+from repro_tui.engines.gpus.lost import failure
+from repro_tui.engines.gpus.samples import Watch
 from repro_tui.errors import CancelledError, EngineError, ReproError, RunFailedError, StoreFullError
 from repro_tui.events import ResourceSample
 from repro_tui.pipeline.context import Context
@@ -44,10 +46,13 @@ class Supervised:
         self._grace_s: float | None = None
         self._sampled_at = time.monotonic()
         self._cpu_s: float | None = None
+        self._gpus = Watch(context.gpu_devices) if spec.gpus is not None and context.gpu_devices else None
         self._seen = self._sizes()
         self._alive_at = self._sampled_at
         self.outcome: Outcome | None = None
         context.cleanup.callback(self.abandon)
+        if self._gpus is not None:
+            context.cleanup.callback(self._gpus.close)
 
     def step(self) -> bool:
         """Wait a moment, look once at everything, and say whether the container has ended."""
@@ -60,6 +65,11 @@ class Supervised:
             if now - self._sampled_at >= _SAMPLE_S:
                 self._sample(now)
                 self._listen(now)
+                lost = self._gpu_failure("the container", "")
+                if lost is not None:
+                    self.stop(lost)
+        elif self._gpus is not None:
+            self._gpus.close()
         return self.outcome is not None
 
     def stop(self, why: ReproError, *, grace_s: float = 2.0) -> None:
@@ -85,6 +95,9 @@ class Supervised:
             raise EngineError(f"{what} has not ended")
         if self._why is not None:
             raise self._why
+        lost = self._gpu_failure(what, "")
+        if lost is not None:
+            raise lost
         if not outcome.ok:
             raise self._failure(what, outcome)
         return outcome
@@ -129,8 +142,11 @@ class Supervised:
                 hint="free some space and run it again",
             )
         lines = last_lines(log)
+        of_gpu = self._gpu_failure(what, log_end(log)) if self._spec.gpus is not None else None
         if lines:
             self._context.notice("error", f"the last lines of {what}'s log:\n" + "\n".join(f"  {s}" for s in lines))
+        if of_gpu is not None:
+            return of_gpu
         how = f"was killed by signal {(outcome.exit_code or 128) - 128}"
         if outcome.reason is EndReason.EXITED:
             how = f"ended with exit code {outcome.exit_code}"
@@ -150,9 +166,14 @@ class Supervised:
                     cpu_percent=round(max(0.0, 100 * (usage.cpu_s - self._cpu_s) / elapsed_s), 1),
                     memory_bytes=usage.memory_bytes,
                     processes=usage.processes,
+                    gpus=self._gpus.latest if self._gpus is not None else (),
                 )
             )
         self._cpu_s = usage.cpu_s
+
+    def _gpu_failure(self, what: str, log_text: str) -> ReproError | None:
+        said = self._gpus.lost if self._gpus is not None else ""
+        return failure(what, log_text, str(self._spec.log), said)
 
     def _listen(self, now: float) -> None:
         sizes = self._sizes()
@@ -171,15 +192,19 @@ class Supervised:
         return tuple(_size(path) for path in self._watched)
 
 
-def last_lines(log: Path) -> list[str]:
-    """Return the last few lines of a log, printable; reads its end only."""
+def log_end(log: Path) -> str:
+    """Return the end of a log, a few screens at most; empty where it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
+            return file.read().decode("utf-8", errors="replace")
     except OSError:
-        return []
-    lines = [line.rpartition("\r")[2] for line in text.splitlines() if line.strip()]
+        return ""
+
+
+def last_lines(log: Path) -> list[str]:
+    """Return the last few lines of a log, printable."""
+    lines = [line.rpartition("\r")[2] for line in log_end(log).splitlines() if line.strip()]
     return ["".join(c if c.isprintable() or c == "\t" else "?" for c in line)[:500] for line in lines[-_TAIL_LINES:]]
 
 

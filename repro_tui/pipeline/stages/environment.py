@@ -9,7 +9,7 @@ import time
 
 from repro_tui.errors import DriftError
 from repro_tui.events import CheckStatus
-from repro_tui.pipeline import containers
+from repro_tui.pipeline import containers, gpus
 from repro_tui.pipeline.context import Context, StageResult
 from repro_tui.pipeline.supervise import Supervised
 from repro_tui.verify.environment import PROBE, compare_files, environment_checks, environment_hash, read_summary
@@ -44,6 +44,7 @@ def run(context: Context) -> StageResult:
                 hint=_hint(context),
             )
         )
+    gpus.look_from_inside(context)
     return StageResult(detail=environment_hash(context.summary))
 
 

@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 
 from repro_tui.engines.choose import choose
+from repro_tui.engines.gpus.discover import discover
+from repro_tui.engines.gpus.select import request_from, select
 from repro_tui.errors import DriftError, EngineError, InfrastructureError
 from repro_tui.events import CheckResult, CheckStatus, EngineChosen
 from repro_tui.manifest import code, loading, pins
 from repro_tui.manifest.loading import LoadedManifest
 from repro_tui.pipeline.context import Context, StageResult
+from repro_tui.pipeline.gpus import choose_gpus
 from repro_tui.pipeline.plan import JOB, TASK_CODE, planned_checks
 from repro_tui.verify.job import describe
 
@@ -55,12 +58,6 @@ def _check_host(loaded: LoadedManifest) -> None:
             where="image.platform",
             hint="run it on a machine of that kind",
         )
-    if manifest.resources.gpus:
-        raise InfrastructureError(
-            f"the manifest asks for {manifest.resources.gpus} GPU(s), and no engine here hands one to a container",
-            where="resources.gpus",
-            hint="run it on a host with GPUs and an engine that hands them on; `repro-tui doctor` shows what is here",
-        )
     wanted = manifest.environment.cpu_capability
     flags = cpu_flags()
     needed = {"default": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
@@ -84,7 +81,14 @@ def cpu_flags() -> set[str]:
 
 
 def _choose_engine(context: Context) -> None:
-    choice = choose(context.options.engine, context.loaded.manifest.resources.engine)
+    resources = context.loaded.manifest.resources
+    request = request_from(resources.gpus)
+    try:
+        choice = choose(context.options.engine, resources.engine, gpus=request is not None)
+    except EngineError:
+        if request is not None and not (found := discover()).gpus:
+            select(request, found)
+        raise
     if not choice.availability.ok:
         raise EngineError(
             f"the {choice.engine.name} engine does not work here: {choice.availability.reason}",
@@ -102,6 +106,8 @@ def _choose_engine(context: Context) -> None:
     )
     for name in choice.engine.sweep():
         context.notice("info", f"removed {name}, left behind by a run whose worker died")
+    if request is not None:
+        choose_gpus(context, request, choice.availability.host)
 
 
 def _check_code(context: Context) -> None:
