@@ -3,6 +3,7 @@
 One JSON object a line, sorted by path: `path` (absolute in the image), `type` ("file", "folder", "link"), `mode`
 (octal text), `size` and `sha256` of a file, `target` of a link, `owner`: the package and version it came from, or
 "image" for what the assembler itself writes. A layer's own list also has `offset`: where the content begins in the tar.
+A pulled image may have files and folders that the user of a container may not read: their type is "unreadable".
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ def from_line(line: str) -> Item:
 
 def read(path: Path) -> Iterator[Item]:
     """Read a list written by `write`."""
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         yield from map(from_line, lines)
 
 
 def write(path: Path, items: Iterable[Item], *, with_offset: bool = False) -> None:
     """Write items, in the order given."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         file.writelines(item.to_line(with_offset=with_offset) for item in items)
 
 

@@ -16,6 +16,10 @@ MEDIA_CONFIG = "application/vnd.oci.image.config.v1+json"
 MEDIA_LAYER = "application/vnd.oci.image.layer.v1.tar"
 MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
 
+HISTORY = "repro-tui: "
+"""What the history of a layer of ours begins with; its title follows."""
+
+_TITLE_LENGTH = 60
 _CREATED = "1980-01-01T00:00:00Z"
 _VARIABLES = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
@@ -57,7 +61,7 @@ def documents(layers: Sequence[Layer], *, architecture: str, environment: Mappin
                 "WorkingDir": "/out",
             },
             "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
-            "history": [{"created": _CREATED, "created_by": f"repro-tui: {layer.title}"} for layer in layers],
+            "history": [{"created": _CREATED, "created_by": f"{HISTORY}{layer.title}"} for layer in layers],
         }
     )
     manifest = _bytes(
@@ -78,22 +82,25 @@ def blob(layout: Path, of: str) -> Path:
     return layout / "blobs" / "sha256" / of.removeprefix("sha256:")
 
 
-def write(layout: Path, made: Documents, *, name: str, platform: str) -> None:
-    """Write everything of a layout but the layers' blobs."""
+def write(
+    layout: Path, made: Documents, *, name: str, platform: str, media_type: str = MEDIA_MANIFEST, beside: bytes = b""
+) -> None:
+    """Write everything of a layout but the layers' blobs; `beside` is a document to keep, an index that led here."""
     (layout / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
     (layout / "oci-layout").write_bytes(_bytes({"imageLayoutVersion": "1.0.0"}))
-    system, _, architecture = platform.partition("/")
     descriptor = {
-        "mediaType": MEDIA_MANIFEST,
+        "mediaType": media_type,
         "digest": made.manifest_digest,
         "size": len(made.manifest),
-        "platform": {"architecture": architecture, "os": system},
+        "platform": dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False)),
         "annotations": {"org.opencontainers.image.ref.name": name},
     }
     index = {"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": [descriptor]}
     (layout / "index.json").write_bytes(_bytes(index))
     blob(layout, made.manifest_digest).write_bytes(made.manifest)
     blob(layout, made.config_digest).write_bytes(made.config)
+    if beside:
+        blob(layout, digest(beside)).write_bytes(beside)
 
 
 def read(layout: Path) -> tuple[Documents, tuple[Layer, ...]]:
@@ -107,12 +114,36 @@ def read(layout: Path) -> tuple[Documents, tuple[Layer, ...]]:
     manifest: dict[str, Any] = json.loads(manifest_bytes)
     config_bytes = _checked(layout, str(manifest["config"]["digest"]))
     config: dict[str, Any] = json.loads(config_bytes)
-    layers: list[Layer] = []
-    for entry, history in zip(manifest["layers"], config["history"], strict=True):
-        if blob(layout, entry["digest"]).stat().st_size != entry["size"]:
-            raise ValueError(f"blob {entry['digest']} is not {entry['size']} bytes long")
-        layers.append(Layer(entry["digest"], entry["size"], str(history["created_by"]).removeprefix("repro-tui: ")))
-    return Documents(manifest_bytes, config_bytes), tuple(layers)
+    layers = read_layers(manifest, config)
+    for layer in layers:
+        if blob(layout, layer.blob).stat().st_size != layer.size_bytes:
+            raise ValueError(f"blob {layer.blob} is not {layer.size_bytes} bytes long")
+    return Documents(manifest_bytes, config_bytes), layers
+
+
+def read_layers(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """Return the layers that a manifest and its configuration name, lowest first, each with what its history says.
+
+    Raises ValueError, KeyError or TypeError where the two do not agree.
+    """
+    history = [str(each.get("created_by", "")) for each in config.get("history") or () if not each.get("empty_layer")]
+    titles = [words.removeprefix(HISTORY) for words in history]
+    found: list[Layer] = []
+    for entry, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
+        title = titles[len(found)] if len(found) < len(titles) else ""
+        of = str(entry["digest"])
+        if of != diff_id and str(entry["mediaType"]).endswith(".tar"):
+            raise ValueError(f"the layer {of} is not compressed and has another diff_id, {diff_id}")
+        found.append(
+            Layer(
+                digest=str(diff_id),
+                size_bytes=int(entry["size"]),
+                title=title[:_TITLE_LENGTH] or f"layer {len(found) + 1}",
+                media_type=str(entry["mediaType"]),
+                compressed=of if of != diff_id else "",
+            )
+        )
+    return tuple(found)
 
 
 def _checked(layout: Path, of: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Worker processes for the CPU-heavy parts of assembly; they never outlive the process that started them."""
+"""Worker processes for the CPU-heavy parts of assembling and unpacking; they end with the process that started them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,17 @@ class Workers:
     def __init__(self, pool: ProcessPoolExecutor | None) -> None:
         self._pool = pool
 
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Begin one job; without a pool it is over when this returns. Take what comes of it with `outcome`."""
+        if self._pool is not None:
+            return self._pool.submit(function, *arguments)
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
     def run(
         self, jobs: list[tuple[Callable[..., Any], tuple[Any, ...], int]], done: Callable[[int], None] = lambda _: None
     ) -> None:
@@ -42,14 +53,19 @@ class Workers:
         futures: dict[Future[Any], int] = {
             self._pool.submit(function, *arguments): weight for function, arguments, weight in jobs
         }
-        try:
-            for future in as_completed(futures):
-                future.result()
-                done(futures[future])
-        except BrokenProcessPool:
-            raise InfrastructureError(
-                "a worker process of the assembly was killed", hint="look for a lack of memory, and run it again"
-            ) from None
+        for future in as_completed(futures):
+            outcome(future)
+            done(futures[future])
+
+
+def outcome(future: Future[Any]) -> Any:
+    """Return what a job returned, or raise what it raised."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise InfrastructureError(
+            "a worker process was killed", hint="look for a lack of memory, and run it again"
+        ) from None
 
 
 @contextmanager

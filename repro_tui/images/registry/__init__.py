@@ -1,0 +1,1 @@
+"""Images in registries: the OCI distribution protocol, for pulling by digest and for pushing (docs/images.md)."""
