@@ -118,6 +118,11 @@ class ImagePins(Table):
     config_digest: OciDigest | None = None
     """Digest of the image's configuration, which Docker shows as the image ID."""
 
+    @property
+    def pinned(self) -> bool:
+        """Whether a digest says which image it must be."""
+        return any((self.reference, self.manifest_digest, self.config_digest))
+
 
 class Environment(Table):
     """What the process sees: the dependency lock, variables, threads, CPU capability, and the hash over all of it."""

@@ -83,8 +83,8 @@ def planned_checks(loaded: LoadedManifest, at: float) -> Iterator[CheckResult]:
         yield planned(CONFIG_DIGEST, "image", manifest.image.config_digest)
     for artifact in manifest.artifacts:
         yield planned(artifact_check(artifact), "artifacts", pin(artifact))
-    if manifest.environment.hash is not None:
-        yield planned(ENVIRONMENT, "environment", manifest.environment.hash)
+    if manifest.environment.hash is not None or not manifest.image.pinned:
+        yield planned(ENVIRONMENT, "environment", manifest.environment.hash or "")
     for metric in manifest.expected.metrics:
         name = metric_check_name(metric.name, metric.split)
         yield planned(name, "metrics", repr(metric.value), tolerance_text(metric))

@@ -15,7 +15,7 @@ from typing import Any
 from repro_tui.errors import InfrastructureError
 from repro_tui.events import CheckResult, CheckStatus
 from repro_tui.manifest.canonical import digest
-from repro_tui.verify.listing import Entry, FileDifference, compare_listings, read_listing
+from repro_tui.verify.listing import Entry, FileDifference, closed_paths, compare_listings, read_listing
 
 COMPONENTS = ("python", "variables", "libraries", "base", "distributions", "other")
 """Parts of the summary that have a hash of their own, in the order in which their differences are named."""
@@ -105,6 +105,7 @@ def environment_checks(
     *,
     at: float,
     pinned_hash: str | None = None,
+    pinned_image: bool = True,
     expected: Mapping[str, Any] | None = None,
     inventory: Path | None = None,
     observed_files: Path | None = None,
@@ -113,7 +114,8 @@ def environment_checks(
 
     `observed` None is a probe that told nothing; `expected` is the recorded summary. Without a record, and the hash
     not matching, the files are compared with the image's `inventory`. A file that the probe could not read makes the
-    hash unverifiable. Without a pin and without a record nothing is required.
+    hash unverifiable, unless the image itself keeps it from the user of every container. Without a pin and without a
+    record nothing is required where the image's digest is pinned, and the environment is unverifiable where it is not.
     """
     pinned = pinned_hash or (environment_hash(expected) if expected is not None else None)
     if observed is None:
@@ -124,11 +126,12 @@ def environment_checks(
                 at,
                 expected=pinned or "",
                 detail="the probe told nothing",
-                required=pinned is not None,
+                required=pinned is not None or not pinned_image,
             )
         ]
     observed_hash = environment_hash(observed)
-    unreadable = [str(path) for path in observed.get("unreadable", ())]
+    closed = closed_paths(inventory) if inventory is not None else set[str]()
+    unreadable = [path for path in map(str, observed.get("unreadable", ())) if path not in closed]
     differences: list[Difference] = []
     checks: list[CheckResult] = []
     if pinned is not None and observed_hash != pinned and expected is not None:
@@ -137,7 +140,9 @@ def environment_checks(
         differences = compare_files(inventory, observed_files)
         status = CheckStatus.DIFFERS if differences else CheckStatus.MATCH
         checks.append(_check("files of the image", status, at, detail=sentence(differences)))
-    if pinned is None:
+    if pinned is None and not pinned_image:
+        status, detail = CheckStatus.UNVERIFIABLE, "the manifest pins neither the image's digest nor environment.hash"
+    elif pinned is None:
         status, detail = CheckStatus.NOT_RUN, "the manifest pins no environment hash"
     elif observed_hash != pinned:
         status, detail = CheckStatus.DIFFERS, sentence(differences)
@@ -152,7 +157,7 @@ def environment_checks(
         expected=pinned or "",
         observed=observed_hash,
         detail=detail,
-        required=pinned is not None,
+        required=pinned is not None or not pinned_image,
     )
     checks.insert(0, first)
     if expected is not None:

@@ -213,6 +213,14 @@ def test_what_cannot_be_verified_is_no_match() -> None:
     assert environment_checks(SUMMARY, at=1.0, expected=SUMMARY)[0].status is CheckStatus.MATCH, "a record is a pin too"
 
 
+def test_without_any_pin_the_environment_is_unverifiable() -> None:
+    informs = only(environment_checks(SUMMARY, at=1.0))
+    assert (informs.status, informs.required) == (CheckStatus.NOT_RUN, False)
+    decides = only(environment_checks(SUMMARY, at=1.0, pinned_image=False))
+    assert (decides.status, decides.required) == (CheckStatus.UNVERIFIABLE, True)
+    assert "neither the image's digest nor environment.hash" in decides.detail
+
+
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"schema": 1}', b"\xff"])
 def test_a_summary_that_is_none_is_an_error_with_a_place(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

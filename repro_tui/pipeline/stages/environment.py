@@ -27,6 +27,7 @@ def run(context: Context) -> StageResult:
         context.summary,
         at=time.time(),
         pinned_hash=loaded.manifest.environment.hash,
+        pinned_image=loaded.manifest.image.pinned,
         expected=loaded.record.environment if loaded.record is not None else None,
         inventory=context.image.inventory,
         observed_files=context.run.files,
