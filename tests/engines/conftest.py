@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,41 @@ def bench(engine: Engine, image: Image, tmp_path: Path) -> Iterator[Bench]:
     for running in made.running:
         running.stop(0)
         running.wait(30)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write into the report of a contract test which engine it was for."""
+    report = yield
+    if item.path.name.startswith("test_contract") and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        name = item.callspec.params.get("engine")
+        if name is not None:
+            report.user_properties.append(("engine", name))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say per engine how many contract tests passed, and how many attempts to leave the sandbox were refused."""
+    ends: dict[str, Counter[str]] = defaultdict(Counter)
+    attempts: dict[str, Counter[bool]] = defaultdict(Counter)
+    again: dict[str, str] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.getreports(outcome):
+            properties = dict(report.user_properties)
+            engine = properties.get("engine")
+            if engine is None:
+                continue
+            ends[engine][outcome] += 1
+            if "refused" in properties:
+                attempts[engine][properties["refused"]] += 1
+            if "as nobody" in properties:
+                again[engine] = properties["as nobody"]
+    if ends:
+        terminalreporter.section("contract")
+    for engine, counted in ends.items():
+        line = f"{engine}: {counted['passed']} passed, {counted['failed'] + counted['error']} failed, {counted['skipped']} skipped"
+        if attempts[engine]:
+            line += f"; sandbox: {attempts[engine][True]} of {attempts[engine].total()} attempts refused"
+        terminalreporter.write_line(line)
+        if engine in again:
+            terminalreporter.write_line(f"{engine}, as nobody: {again[engine]}")

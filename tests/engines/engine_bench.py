@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,10 +56,15 @@ def make_root(root: Path) -> None:
         _copy(program, root)
     for needed in {needed for program in [*programs, *extensions] for needed in _libraries(program)}:
         _copy(needed, root)
+    identify = shutil.which("id") or "/usr/bin/id"
+    for needed in (identify, *_libraries(identify)):
+        _copy(needed, root)
+    (root / identify[1:]).rename(root / "usr/bin/set-user-id")
     (root / "etc/passwd").write_text("repro:x:1000:1000::/home/repro:/bin/sh\n")
     for path in [root, *root.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+    (root / "usr/bin/set-user-id").chmod(0o4755)
 
 
 def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -170,3 +178,63 @@ class Bench:
         assert outcome.reason is EndReason.EXITED, (outcome, self.log.read_text(errors="replace"))
         assert outcome.exit_code == 0, self.log.read_text(errors="replace")
         return json.loads(self.log.read_text())
+
+
+def wait_for(condition: object, what: str, timeout_s: float = 30) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.02)
+
+
+def wait_for_text(log: Path, text: str) -> None:
+    wait_for(lambda: log.exists() and text in log.read_text(), f"{text!r} in the log")
+
+
+def host_processes(mark: str) -> list[int]:
+    """Return processes, zombies apart, that have `mark` in their arguments."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and int(folder.name) != os.getpid():
+            try:
+                if mark.encode() in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+def is_held(engine: Engine, name: str) -> bool:
+    """Say whether the engine's daemon, or its store, still has a container of that name."""
+    if engine.name == "podman":
+        return subprocess.run(["podman", "container", "exists", name], check=False).returncode == 0
+    if engine.name != "docker":
+        return False
+    from docker.errors import NotFound
+
+    from repro_tui.engines.docker import Endpoint
+
+    client = Endpoint.find().connect()
+    try:
+        client.containers.get(name)
+    except NotFound:
+        return False
+    else:
+        return True
+    finally:
+        client.close()
+
+
+def remove_behind(engine: Engine, name: str) -> None:
+    """Remove a running container as somebody else would: with the engine's own means, or by killing its processes."""
+    if engine.name == "docker":
+        from repro_tui.engines.docker import remove
+
+        remove([name])
+    elif engine.name == "embedded":
+        for pid in host_processes(f"repro-tui:{name}:"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    else:
+        subprocess.run([engine.name, "rm", "--force", name], check=True, capture_output=True)
