@@ -1,35 +1,30 @@
-"""The Docker engine: the assembled image loaded into a daemon of this machine, through the docker SDK for Python."""
+"""The Docker engine, through the docker SDK for Python: a daemon of this machine or of another."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import shutil
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from repro_tui.engines import docker_running, guard, workers
-from repro_tui.engines.base import Availability, ContainerSpec, Progress, Running, tmpfs_bytes
+from repro_tui.engines import docker_images, docker_running, docker_spec, docker_volumes, guard, workers
+from repro_tui.engines.base import Availability, ContainerSpec, Progress, Running
+from repro_tui.engines.docker_endpoint import Endpoint
+from repro_tui.engines.docker_errors import engine_error
+from repro_tui.engines.docker_images import tag
+from repro_tui.engines.docker_volumes import LABEL
 from repro_tui.engines.gpus.discover import discover
 from repro_tui.engines.gpus.requests import docker_settings, docker_way
-from repro_tui.engines.sandbox import HOSTNAME
-from repro_tui.errors import DriftError, EngineError, InfrastructureError, StoreFullError
+from repro_tui.errors import EngineError
 from repro_tui.images.model import Image
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-LABEL = "org.repro-tui.worker"
-LABEL_RUN = "org.repro-tui.run"
-_TIMEOUT_S = 60
-_PING_TIMEOUT_S = 5
+__all__ = ["DockerEngine", "Endpoint", "remove", "tag"]
 
 
 class DockerEngine:
-    """Containers of a Docker daemon on this machine."""
+    """Containers of the Docker daemon that the user's settings name."""
 
     name = "docker"
 
@@ -67,13 +62,17 @@ class DockerEngine:
             else "this daemon has no seccomp, so a process may make its own user namespace inside"
         )
         user = "the caller's uid, 1000 for root" if "name=rootless" not in security else "uid 0, mapped to the caller's"
+        filtered = "name=seccomp" in security and int(str(info.get("ServerVersion") or "0").partition(".")[0]) >= 23
+        below = (
+            "" if filtered else "; AF_VSOCK, which leads from a virtual machine to its host, is not refused before 23"
+        )
         lacks = "not available (this daemon's kernel or control groups cannot)"
         return {
             "memory": f"enforced ({version})" if info.get("MemoryLimit") else lacks,
             "processes": f"enforced ({version})" if info.get("PidsLimit") else lacks,
             "cpus": f"enforced ({version} quota)" if info.get("CpuCfsQuota") else lacks,
             "time": "enforced (by the worker)",
-            "network": "enforced (own network namespace with loopback only)",
+            "network": f"enforced (own network namespace with loopback only{below})",
             "root": "enforced (read-only root file system)",
             "user": f"enforced ({user}; no capabilities, no new privileges; {nested})",
             "devices": "enforced (Docker's default devices, and the GPUs it is given)",
@@ -92,7 +91,7 @@ class DockerEngine:
         progress(1, 1, image.name)
 
     def start(self, image: Image, spec: ContainerSpec) -> Running:
-        """Start a container of the loaded image; where the daemon does not see this machine, its files go there first."""
+        """Start a container of the image, on folders of this machine where the daemon sees them, else on volumes."""
         client = self._connected()
         held = docker_images.find(client, image, containerd=self._containerd)
         if held is None:
@@ -148,7 +147,7 @@ class DockerEngine:
                 settings = docker_spec.settings(held, spec, owner.user, volumes.mounts)
                 container = docker_spec.create(client, {**settings, **_gpu_settings(client, spec, here=False)})
                 try:
-                    return docker_running.DockerRunning(client, streams, container.id, spec, owner, volumes)
+                    return docker_running.DockerRunning(client, streams, container.id, spec, owner, volumes=volumes)
                 except BaseException:
                     with contextlib.suppress(Exception):
                         container.remove(force=True, v=True)
@@ -191,6 +190,7 @@ class DockerEngine:
             except Exception as error:
                 raise engine_error(error, "Docker does not answer") from error
         return self._client
+
 
 def _gpu_settings(client: DockerClient, spec: ContainerSpec, *, here: bool) -> dict[str, Any]:
     if spec.gpus is None:

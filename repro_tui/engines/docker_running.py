@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from repro_tui.engines.sandbox import GID, UID
 
 if TYPE_CHECKING:
     from docker import DockerClient
+
+    from repro_tui.engines.docker_volumes import Volumes
 
 _GONE_AFTER_S = 60.0
 """How long a daemon may be silent before the container counts as lost."""
@@ -41,6 +43,11 @@ class OutputOwner:
             return cls(f"{os.geteuid()}:{os.getegid()}", ())
         return cls(f"{UID}:{GID}", tuple(spec.mounts))
 
+    @classmethod
+    def there(cls, *, rootless: bool) -> OutputOwner:
+        """Choose the user on another machine, where folders are volumes and no uid of this one means anything."""
+        return cls("0:0" if rootless else f"{UID}:{GID}", ())
+
     def give(self) -> None:
         """Make the folders, with what is in them, the container's."""
         outputs.give(self.mounts, UID, GID)
@@ -54,14 +61,25 @@ class DockerRunning:
     """A container from its start to its removal; two threads of ours follow its log and its state."""
 
     def __init__(
-        self, client: DockerClient, streams: DockerClient, container: str, spec: ContainerSpec, owner: OutputOwner
+        self,
+        client: DockerClient,
+        streams: DockerClient,
+        container: str,
+        spec: ContainerSpec,
+        owner: OutputOwner,
+        *,
+        volumes: Volumes | None = None,
     ) -> None:
-        """Attach and start; `streams` is a client of its own without time limits, closed at the end."""
+        """Attach and start; `streams` is a client of its own without time limits, closed at the end.
+
+        `volumes` are where the container's files are on another machine.
+        """
         self._client = client
         self._streams = streams
         self._id = container
         self._spec = spec
         self._owner = owner
+        self._volumes = volumes
         self._lock = threading.Lock()
         self._cause: tuple[EndReason, str] | None = None
         self._outcome: Outcome | None = None
@@ -78,6 +96,8 @@ class DockerRunning:
             raise
         self._started = time.monotonic()
         self._log.start()
+        if volumes is not None:
+            volumes.follow()
         self._timers: list[threading.Timer] = []
         if spec.limits.time_s is not None:
             text = f"still running after {spec.limits.time_s:g} s"
@@ -104,7 +124,7 @@ class DockerRunning:
         found: Usage | None = None
         with contextlib.suppress(Exception):
             pid = self._visible_pid()
-            found = processes.usage(pid) if pid is not None else _stats(self._client.api.stats(self._id, stream=False))
+            found = processes.usage(pid) if pid is not None else self._stats()
         if found is not None:
             self._peak_bytes = max(self._peak_bytes, found.memory_bytes)
         return found
@@ -118,6 +138,10 @@ class DockerRunning:
                 seen = False
             self._pid = pid if seen else 0
         return self._pid or None
+
+    def _stats(self) -> Usage | None:
+        """Ask the daemon; one look, not the two of a second apart from which it would reckon a percentage."""
+        return _stats(self._client.api.stats(self._id, stream=False, one_shot=True))
 
     def _end(self, reason: EndReason, detail: str, signal: str) -> bool:
         with self._lock:
@@ -149,16 +173,35 @@ class DockerRunning:
             outcome = Outcome(EndReason.LOST, None, time.monotonic() - self._started, self._peak_bytes, repr(error))
         for timer in self._timers:
             timer.cancel()
+        if self._volumes is not None:
+            outcome = self._fetched(self._volumes, outcome)
         with contextlib.suppress(OSError):
             self._owner.take_back()
             outputs.disarm(self._spec.mounts)
         with contextlib.suppress(Exception):
             self._client.api.remove_container(self._id, force=True, v=True)
+        if self._volumes is not None:
+            self._volumes.remove()
+        with contextlib.suppress(Exception):
             guard.watch(f"-{self._spec.name}")
         self._streams.close()
         with self._lock:
             self._outcome = outcome
         self._ended.set()
+
+    @staticmethod
+    def _fetched(volumes: Volumes, outcome: Outcome) -> Outcome:
+        """Fetch the outputs before the end is told: without them it is none that could be believed."""
+        try:
+            left_out = volumes.fetch()
+        except Exception as error:
+            if outcome.reason is EndReason.LOST:
+                return outcome
+            return replace(outcome, reason=EndReason.LOST, exit_code=None, detail=f"{error}")
+        if not left_out:
+            return outcome
+        words = f"not fetched, as they lead out of the folder or are no files: {', '.join(left_out[:5])}"
+        return replace(outcome, detail="; ".join(filter(None, (outcome.detail, words))))
 
     def _follow(self) -> Outcome:
         from docker.errors import NotFound

@@ -239,15 +239,6 @@ def test_a_daemon_that_answers_nonsense_is_not_available(short_folder: Path, mon
     assert "does not answer" in answer.reason
 
 
-@pytest.mark.parametrize("host", ["tcp://192.0.2.1:2375", "ssh://someone@example.org"])
-def test_a_daemon_on_another_machine_is_refused_without_asking_it(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", host)
-    answer = DockerEngine().availability()
-    assert not answer.ok
-    assert "another machine" in answer.reason
-    assert answer.host == host
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_socket_without_permission_says_how_to_get_it(short_folder: Path) -> None:
     python = python_of_nobody()
