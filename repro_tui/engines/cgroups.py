@@ -99,6 +99,24 @@ def sweep() -> None:
                 _remove(folder)
 
 
+def memory_of(pid: int) -> Group | None:
+    """Return the memory group that an engine has put a process into, to read its counters; None where none is seen."""
+    with contextlib.suppress(OSError):
+        mounts = list(_mounts())
+        for controllers, path in _own(pid):
+            for kind, options, inner, mount in mounts:
+                if kind == "cgroup" and "memory" in options and "memory" in controllers.split(","):
+                    version = 1
+                elif kind == "cgroup2" and not controllers:
+                    version = 2
+                else:
+                    continue
+                folder = _folder(mount, inner, path)
+                if folder is not None and (version == 1 or (folder / "memory.events").exists()):
+                    return Group(version, {"memory": folder})
+    return None
+
+
 def _settings_v1(limits: Limits, folders: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     if limits.memory_bytes is not None and "memory" in folders:
         yield "memory", "memory.limit_in_bytes", str(limits.memory_bytes)
@@ -170,9 +188,9 @@ def _parents() -> tuple[int, dict[str, Path]]:
     return 0, {}
 
 
-def _own() -> list[tuple[str, str]]:
-    """Return (controllers, group) of this process; the controllers are empty for version 2."""
-    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+def _own(pid: int | str = "self") -> list[tuple[str, str]]:
+    """Return (controllers, group) of a process; the controllers are empty for version 2."""
+    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
     return [(controllers, path) for _, controllers, path in lines]
 
 

@@ -26,7 +26,7 @@ def engine(name: str) -> Engine:
 
 
 def choose(option: str | None, wish: str | None) -> Choice:
-    """Return the engine that `--engine` names, else the manifest's wish, else Docker if it answers, else embedded.
+    """Return the engine that `--engine` names, else the manifest's wish, else the first of ENGINES that works.
 
     An engine that the user names must work. A wish that does not is passed over, and the reason says so.
 
@@ -61,11 +61,17 @@ def _docker() -> Engine:
     return DockerEngine()
 
 
+def _podman() -> Engine:
+    from repro_tui.engines.podman import PodmanEngine
+
+    return PodmanEngine()
+
+
 def _embedded() -> Engine:
     from repro_tui.engines.embedded import EmbeddedEngine
 
     return EmbeddedEngine()
 
 
-ENGINES: dict[str, Callable[[], Engine]] = {"docker": _docker, "embedded": _embedded}
+ENGINES: dict[str, Callable[[], Engine]] = {"docker": _docker, "podman": _podman, "embedded": _embedded}
 """Every engine, in the order in which they are tried."""

@@ -24,7 +24,9 @@ from repro_tui.engines.base import (
     Running,
     tmpfs_bytes,
 )  # fmt: skip
-from repro_tui.engines.embedded_running import SAMPLE_S, EmbeddedRunning, last_words
+from repro_tui.engines.embedded_running import EmbeddedRunning, last_words
+from repro_tui.engines.gpus import handing
+from repro_tui.engines.sampling import SAMPLE_S
 from repro_tui.errors import EngineError
 from repro_tui.images.model import Image
 
@@ -62,7 +64,8 @@ class EmbeddedEngine:
             "network": "enforced (own network namespace with loopback only)",
             "root": f"enforced (read-only bind mount; mount points that an image lacks are {places})",
             "user": f"enforced (uid 1000 in a user namespace, no capabilities, no new privileges; {filtered})",
-            "devices": "enforced (null, zero, full, random, urandom, tty and its own pts only; no GPU)",
+            "devices": "enforced (null, zero, full, random, urandom, tty and its own pts, and the GPUs it is given)",
+            "gpus": handing.embedded_way().capability,
         }
 
     def prepare(self, image: Image, progress: Progress) -> None:
@@ -87,15 +90,17 @@ def start_in_root(root: Path, spec: ContainerSpec) -> EmbeddedRunning:
     program, reason = sandbox.choose()
     if program is None:
         raise EngineError(f"the embedded engine does not work here: {reason}", hint=remedy(reason))
-    missing = sandbox.lacking(root, spec.mounts)
+    gpus = handing.hand(spec.gpus, spec.environment) if spec.gpus is not None else handing.Handed()
+    mounts = [*spec.mounts, *gpus.mounts]
+    missing = sandbox.lacking(root, mounts)
     if missing:
         program, reason = sandbox.choose_overlay(root)
         if program is None:
             raise sandbox.no_place(missing[0], root, reason)
     size = tmpfs_bytes(spec.limits)
     options = sandbox.arguments(
-        root, spec.mounts, spec.environment, cwd=spec.cwd, network=spec.network, tmp_bytes=size,
-        shared_memory_bytes=spec.limits.shared_memory_bytes or size, overlay=bool(missing),
+        root, mounts, spec.environment, cwd=spec.cwd, network=spec.network, tmp_bytes=size,
+        shared_memory_bytes=spec.limits.shared_memory_bytes or size, overlay=bool(missing), devices=gpus.devices,
     )  # fmt: skip
     guard.watch()
     group = cgroups.create(spec.name, spec.limits)
@@ -232,10 +237,7 @@ def _limit(pid: int, limits: Limits, group: cgroups.Group | None) -> None:
         if group is not None:
             group.add(pid)
         if limits.cpus is not None and (group is None or "cpu" not in group.enforced):
-            allowed = sorted(os.sched_getaffinity(0))
-            count = max(1, min(len(allowed), round(limits.cpus + 0.499)))
-            turn = os.getpid() % len(allowed)  # two workers at once rather not on the same CPUs
-            os.sched_setaffinity(pid, (allowed * 2)[turn : turn + count])
+            os.sched_setaffinity(pid, processes.some_cpus(limits.cpus))
 
 
 def _main_process(first: processes.Process, status: int) -> processes.Process | None:

@@ -12,11 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-from repro_tui.engines import cgroups, outputs, processes
+from repro_tui.engines import cgroups, outputs, processes, sampling
 from repro_tui.engines.base import ContainerSpec, EndReason, Limits, Outcome, Usage
-
-SAMPLE_S = 0.25
-"""How often memory and processes are looked at."""
 
 
 class EmbeddedRunning:
@@ -41,10 +38,11 @@ class EmbeddedRunning:
         self._group = group
         self._log_start = log_start
         self._started = time.monotonic()
-        self._host_kills = _host_out_of_memory_kills()
+        held = group.enforced if group is not None else frozenset[str]()
+        self._sampler = sampling.Sampler(first.pid, spec.limits, held)
+        self._host_kills = sampling.host_out_of_memory_kills()
         self._lock = threading.Lock()
         self._cause: tuple[EndReason, str] | None = None
-        self._peak_bytes = 0
         self._outcome: Outcome | None = None
         self._ended = threading.Event()
         threading.Thread(target=self._watch, name=f"watch {spec.name}", daemon=True).start()
@@ -68,7 +66,7 @@ class EmbeddedRunning:
 
     def usage(self) -> Usage | None:
         """Return what its processes use, None after the end."""
-        return None if self._ended.is_set() else processes.usage(self._first.pid)
+        return None if self._ended.is_set() else self._sampler.usage()
 
     def _end(self, reason: EndReason, detail: str, *, kill: bool = True) -> bool:
         """Record why it is ended, once, and kill it; False where it ended before or is being ended."""
@@ -84,7 +82,8 @@ class EmbeddedRunning:
         try:
             outcome = self._follow()
         except Exception as error:  # whoever waits is told, whatever it was
-            outcome = Outcome(EndReason.LOST, None, time.monotonic() - self._started, self._peak_bytes, repr(error))
+            elapsed_s = time.monotonic() - self._started
+            outcome = Outcome(EndReason.LOST, None, elapsed_s, self._sampler.peak_bytes, repr(error))
         if self._group is not None:
             self._group.remove()
         outputs.disarm(self._spec.mounts)
@@ -103,30 +102,18 @@ class EmbeddedRunning:
             if left_s is not None and left_s <= 0:
                 self._end(EndReason.TIME_LIMIT, f"still running after {limits.time_s:g} s")
                 limits = Limits()
-            if poller.poll(1000 * min(SAMPLE_S, SAMPLE_S if left_s is None else max(left_s, 0.001))):
+            pause_s = sampling.SAMPLE_S if left_s is None else min(sampling.SAMPLE_S, max(left_s, 0.001))
+            if poller.poll(1000 * pause_s):
                 data = os.read(self._status, 4096)
                 if not data:
                     break
                 status += data
-            else:
-                self._sample(limits)
+            elif (excess := self._sampler.excess()) is not None:
+                self._end(*excess)
         os.close(self._status)
         returned = self._monitor.wait()
         self._wait_until_empty()
         return self._judge(_exit_code(status), returned)
-
-    def _sample(self, limits: Limits) -> None:
-        seen = processes.usage(self._first.pid)
-        if seen is None:
-            return
-        self._peak_bytes = max(self._peak_bytes, seen.memory_bytes)
-        held = self._group.enforced if self._group is not None else frozenset()
-        if limits.memory_bytes is not None and "memory" not in held and seen.memory_bytes > limits.memory_bytes:
-            used = processes.exact_memory_bytes(self._first.pid)
-            if used > limits.memory_bytes:
-                self._end(EndReason.OUT_OF_MEMORY, f"used {used} bytes of {limits.memory_bytes}; killed when sampled")
-        if limits.processes is not None and "pids" not in held and seen.processes > limits.processes:
-            self._end(EndReason.SIGNALLED, f"{seen.processes} processes of {limits.processes}; killed when sampled")
 
     def _wait_until_empty(self) -> None:
         """Wait until the namespace's first process is gone: the kernel lets it go only when all others are dead."""
@@ -151,15 +138,15 @@ class EmbeddedRunning:
         elif kills and exit_code:
             reason = EndReason.OUT_OF_MEMORY
             detail = f"the kernel killed {kills} of its processes at the memory limit"
-        elif exit_code == 137 and _host_out_of_memory_kills() > self._host_kills:
+        elif exit_code == 137 and sampling.host_out_of_memory_kills() > self._host_kills:
             reason = EndReason.OUT_OF_MEMORY
             detail = "the host ran out of memory and its kernel killed processes"
         elif 128 < exit_code <= 128 + signal.NSIG:
             reason = EndReason.SIGNALLED
-            detail = _signal_name(exit_code - 128)
+            detail = sampling.signal_name(exit_code - 128)
         else:
             reason = EndReason.EXITED
-        peak = self._peak_bytes
+        peak = self._sampler.peak_bytes
         if reason is EndReason.OUT_OF_MEMORY and self._spec.limits.memory_bytes is not None:
             peak = max(peak, self._spec.limits.memory_bytes)
         return Outcome(reason, exit_code, elapsed_s, peak, detail)
@@ -190,18 +177,3 @@ def last_words(log: Path, start: int) -> str:
             if line.startswith("bwrap: "):
                 return line.removeprefix("bwrap: ")
     return ""
-
-
-def _host_out_of_memory_kills() -> int:
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -20,12 +20,15 @@ from repro_tui.engines import cgroups
 from repro_tui.engines.workers import Worker, current
 
 MARK = "repro-tui:"
+_PODMAN = "podman/"
 _lock = threading.Lock()
 _pipe: tuple[int, int] | None = None
 
 
 def watch(line: str = "") -> None:
     """Start this worker's guard unless it runs; `line` is "+NAME" or "-NAME" for a Docker container that came or went.
+
+    A name of Podman's begins with "podman/".
 
     A guard that cannot be started is no reason not to run: `sweep` finds what it would have removed.
     """
@@ -82,10 +85,15 @@ def main() -> None:
         kill_marked(MARK, lambda other: other == worker)
         time.sleep(0.1)
     cgroups.sweep()
-    if containers:
+    of_podman = {name for name in containers if name.startswith(_PODMAN)}
+    if containers - of_podman:
         from repro_tui.engines.docker import remove
 
-        remove(sorted(containers))
+        remove(sorted(containers - of_podman))
+    if of_podman:
+        from repro_tui.engines import podman
+
+        podman.remove(sorted(name.removeprefix(_PODMAN) for name in of_podman))
 
 
 if __name__ == "__main__":

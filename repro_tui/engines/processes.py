@@ -77,6 +77,14 @@ def usage(pid: int) -> Usage | None:
     return Usage(cpu_ticks / _TICKS_A_SECOND, memory_bytes, processes) if processes else None
 
 
+def some_cpus(count: float) -> set[int]:
+    """Return so many CPUs, rounded up, of those that this process may use; two workers at once rather get others."""
+    allowed = sorted(os.sched_getaffinity(0))
+    whole = max(1, min(len(allowed), round(count + 0.499)))
+    turn = os.getpid() % len(allowed)
+    return set((allowed * 2)[turn : turn + whole])
+
+
 def exact_memory_bytes(pid: int) -> int:
     """Return the memory that a process and its descendants hold that cannot be dropped: anonymous and shared, by share.
 
