@@ -15,6 +15,7 @@ from repro_tui.errors import EngineError
 
 _CAPABILITIES = [["gpu", "utility", "compute"]]
 _FIRST_WITH_CDI = 25
+_FIRST_WITH_CDI_FOLDERS = 5
 _NOT, _TO_DO = "not available ", "; to do: "
 TOOLKIT_REMEDY = (
     "Install NVIDIA's container toolkit (package nvidia-container-toolkit), then: "
@@ -148,43 +149,53 @@ def _major(version: str) -> int:
 # --- Podman -----------------------------------------------------------------------------------------------------------
 
 
-def podman_way(*, rootless: bool, ground: Ground = HERE, found: Found | None = None) -> Way:
+@dataclass(frozen=True, slots=True)
+class PodmanRequest:
+    """Options of podman itself, and of `podman run`."""
+
+    options: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+def podman_way(version: str, *, rootless: bool, ground: Ground = HERE, found: Found | None = None) -> Way:
     """Return how Podman on this host hands GPUs on: NVIDIA's by CDI name, AMD's by their device files."""
     found = found or discover.discover(ground)
     if not found.gpus:
         return Way("", found.problem or "no GPU on this host", found.remedy)
     if found.gpus[0].vendor == AMD:
         return _amd_way(found)
-    folders = [*cdi.SYSTEM_FOLDERS, *([cdi.user_folder(ground)] if rootless else [])]
+    own = [cdi.user_folder(ground)] if rootless and _takes_folders(version) else []
+    folders = [*cdi.SYSTEM_FOLDERS, *own]
     devices = cdi.read(folders, ground)
     if not devices.names:
         return Way("", f"no CDI specification names an NVIDIA GPU in {', '.join(folders)}", cdi.REMEDY)
     return Way("cdi", f"NVIDIA through CDI: {', '.join(devices.files)}", devices=devices)
 
 
-def podman_arguments(
-    way: Way, request: GpuRequest, *, rootless: bool, ground: Ground = HERE, found: Found | None = None
-) -> list[str]:
-    """Return the arguments of `podman create`.
-
-    SELinux would keep the container from the device files, so its label is off for a container with GPUs where CDI
-    cannot relabel them; everything else of the sandbox stays.
-    """
+def podman_request(
+    request: GpuRequest, version: str, *, rootless: bool, ground: Ground = HERE, found: Found | None = None
+) -> PodmanRequest:
+    """Return what Podman is asked for; raises EngineError where it hands no GPU on."""
+    found = found or discover.discover(ground)
+    gpus = select(request, found)
+    way = podman_way(version, rootless=rootless, ground=ground, found=found)
     way.check()
-    gpus = select(request, found or discover.discover(ground))
     if way.how == "cdi":
-        arguments = [f"--device={name}" for name in cdi.qualified(gpus, way.devices)]
-        folder = cdi.user_folder(ground)
-        if rootless and any(file.startswith(f"{folder}/") for file in way.devices.files):
-            arguments.insert(0, f"--cdi-spec-dir={folder}")
-    else:
-        arguments = [f"--device={node}" for node in _amd_nodes(gpus)]
-        # An ordinary user's groups are only there if they are kept; root names them.
-        groups = ["keep-groups"] if rootless else [str(gid) for gid in _groups(gpus, ground)]
-        arguments += [f"--group-add={group}" for group in groups]
-    if ground.exists("/sys/fs/selinux/enforce"):
-        arguments.append("--security-opt=label=disable")
-    return arguments
+        folders = sorted({file.rpartition("/")[0] for file in way.devices.files})
+        # Podman 5 looks only into the folders of its configuration, /etc/cdi where that has none.
+        named = folders if _takes_folders(version) and folders != ["/etc/cdi"] else []
+        return PodmanRequest(
+            tuple(f"--cdi-spec-dir={folder}" for folder in named),
+            tuple(f"--device={name}" for name in cdi.qualified(gpus, way.devices)),
+        )
+    # An ordinary user's groups are there only if they are kept; root names them.
+    groups = ["keep-groups"] if rootless else [str(gid) for gid in _groups(gpus, ground)]
+    devices = [f"--device={node}" for node in _amd_nodes(gpus)]
+    return PodmanRequest((), (*devices, *(f"--group-add={group}" for group in groups)))
+
+
+def _takes_folders(version: str) -> bool:
+    return _major(version) >= _FIRST_WITH_CDI_FOLDERS
 
 
 # --- AMD --------------------------------------------------------------------------------------------------------------
