@@ -1,4 +1,7 @@
-"""`repro-tui image`: assemble an image on its own, list the recipes, make a recipe's base lock."""
+"""`repro-tui image`: assemble an image on its own, list the recipes, make a recipe's base lock.
+
+Its commands for registries are in cli/image_registry.py.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,29 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro_tui.cli import console
+from repro_tui.cli import console, image_registry
+from repro_tui.cli.image_parts import (
+    Progress,
+    add_mirrors,
+    add_platform,
+    add_recipe,
+    add_store,
+    as_json,
+    as_text,
+    chosen_recipe,
+    store_of,
+)
 
 if TYPE_CHECKING:
-    from repro_tui.artifacts.store import Store
     from repro_tui.images.model import Image
     from repro_tui.images.recipe import Recipe
 
-ENV_MIRROR = "REPRO_TUI_MIRROR"
 ENV_DEBIAN_MIRROR = "REPRO_TUI_DEBIAN_MIRROR"
-_PLATFORMS = ("linux/amd64", "linux/arm64")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command and its own commands to the command line."""
-    parser = subparsers.add_parser("image", help="assemble an image, or make what it is assembled from")
+    parser = subparsers.add_parser("image", help="assemble, pull, push or export an image")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     build = commands.add_parser(
@@ -32,27 +43,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "on every machine. Nothing is done again where nothing changed.",
         allow_abbrev=False,
     )
-    build.add_argument("name", metavar="NAME", help="the recipe: images/NAME/image.toml")
-    build.add_argument("--lock", metavar="FILE", type=Path, help="dependency lock (default: lockfiles/NAME.txt)")
+    add_recipe(build)
     build.add_argument(
         "--verify", action="store_true", help="hash every layer and file again; remade where one differs"
     )
     build.add_argument("--json", action="store_true", help="print JSON to stdout")
-    build.add_argument("--store", metavar="DIR", type=Path, help="folder of the store (default: $REPRO_TUI_STORE)")
-    build.add_argument(
-        "--mirror", metavar="DIR", type=Path, action="append", default=[],
-        help=f"folder with files named by digest or in a SHA256SUMS file; repeatable; also ${ENV_MIRROR}",
-    )  # fmt: skip
+    add_store(build)
+    add_mirrors(build)
     build.add_argument("--debian-mirror", metavar="URL", help=f"any Debian mirror; also ${ENV_DEBIAN_MIRROR}")
-    build.add_argument("--offline", action="store_true", help="use the store and mirrors only")
-    _add_platform(build)
+    add_platform(build)
     build.set_defaults(run=run_build)
 
     listing = commands.add_parser(
         "list", help="list the recipes, and which images are in the store", allow_abbrev=False
     )
     listing.add_argument("--json", action="store_true", help="as a JSON array")
-    listing.add_argument("--store", metavar="DIR", type=Path, help="folder of the store (default: $REPRO_TUI_STORE)")
+    add_store(listing)
     listing.set_defaults(run=run_list)
 
     lock = commands.add_parser(
@@ -63,12 +69,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     lock.add_argument("name", metavar="NAME", help="the recipe: images/NAME/image.toml")
     lock.add_argument("--stdout", action="store_true", help="print the lock instead of writing it")
-    _add_platform(lock)
+    add_platform(lock)
     lock.set_defaults(run=run_lock_base)
 
-
-def _add_platform(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--platform", choices=_PLATFORMS, default=_PLATFORMS[0], help="default: %(default)s")
+    image_registry.add_parsers(commands)
 
 
 def run_build(arguments: argparse.Namespace) -> int:
@@ -78,14 +82,12 @@ def run_build(arguments: argparse.Namespace) -> int:
     from repro_tui.artifacts.store import remove_tree
     from repro_tui.engines.embedded import run_in_root
     from repro_tui.images.assemble import assemble, verify_image
-    from repro_tui.images.recipe import find_lock, find_recipe
 
     started = time.monotonic()
-    recipe = find_recipe(arguments.name, arguments.platform)
-    lock = arguments.lock or find_lock(arguments.name)
+    recipe, lock = chosen_recipe(arguments)
     mirrors = mirrors_from(arguments.mirror)
-    store = _store(arguments)
-    progress = _Progress()
+    store = store_of(arguments)
+    progress = Progress()
     fetcher = Fetcher(
         store, mirrors, base=Path.cwd(), offline=arguments.offline, debian_mirror=arguments.debian_mirror,
         notify=console.say, progress=progress,
@@ -101,7 +103,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         remove_tree(image.layout.parent)
         image = made()
     elapsed_s = time.monotonic() - started
-    console.data(_as_json(image, elapsed_s) if arguments.json else _as_text(image, elapsed_s))
+    console.data(as_json(image, elapsed_s) if arguments.json else as_text(image, elapsed_s))
     return 0
 
 
@@ -111,7 +113,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     from repro_tui.images.assemble import find_image
     from repro_tui.images.recipe import find_lock, find_recipe, known_recipes
 
-    store = _store(arguments)
+    store = store_of(arguments)
     rows: list[dict[str, str]] = []
     for name in known_recipes():
         recipe = find_recipe(name)
@@ -148,51 +150,3 @@ def run_lock_base(arguments: argparse.Namespace) -> int:
     new.replace(recipe.base_lock)
     console.say(f"wrote {recipe.base_lock}")
     return 0
-
-
-def _store(arguments: argparse.Namespace) -> Store:
-    from repro_tui.artifacts.store import Store, default_store_path
-
-    return Store(arguments.store or default_store_path())
-
-
-class _Progress:
-    """One line on stderr whenever something else is being done."""
-
-    def __init__(self) -> None:
-        self._text = ""
-
-    def __call__(self, _done: int, total: int, text: str) -> None:
-        if text and text != self._text:
-            self._text = text
-            console.say(f"{text}{f' ({total / 1e6:.0f} MB)' if total >= 10**6 else ''}")
-
-
-def _as_json(image: Image, elapsed_s: float) -> str:
-    body = {
-        "name": image.name,
-        "platform": image.platform,
-        "manifest_digest": image.manifest_digest,
-        "config_digest": image.config_digest,
-        "layers": [
-            {"title": layer.title, "digest": layer.digest, "size_bytes": layer.size_bytes} for layer in image.layers
-        ],
-        "size_bytes": sum(layer.size_bytes for layer in image.layers),
-        "layout": str(image.layout),
-        "elapsed_s": round(elapsed_s, 3),
-    }
-    return json.dumps(body, indent=2) + "\n"
-
-
-def _as_text(image: Image, elapsed_s: float) -> str:
-    size_bytes = sum(layer.size_bytes for layer in image.layers)
-    lines = [
-        f"image     {image.name} ({image.platform})",
-        f"manifest  {image.manifest_digest}",
-        f"config    {image.config_digest}",
-        f"layout    {image.layout}",
-        "layers",
-        *(f"  {layer.size_bytes / 1e6:9.1f} MB  {layer.digest}  {layer.title}" for layer in image.layers),
-        f"  {size_bytes / 1e6:9.1f} MB in {len(image.layers)} layers, {elapsed_s:.1f} s",
-    ]
-    return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from repro_tui.images import layout, tar
+from repro_tui.images.compression import compression, uncompressed
 from repro_tui.images.model import Image
 
 _CHUNK_BYTES = 1 << 20
@@ -27,13 +28,24 @@ def docker_archive(image: Image, tags: tuple[str, ...] = ()) -> Iterator[bytes]:
     for name, layer in zip(names, image.layers, strict=True):
         if name not in written:  # two equal layers are stored once
             written.add(name)
-            yield from _file(name, layout.blob(image.layout, layer.blob))
+            yield from _layer(name, layout.blob(image.layout, layer.blob))
     yield tar.END
 
 
 def archive_size_bytes(image: Image) -> int:
     """Return about how many bytes `docker_archive` yields, for progress."""
     return sum(layer.size_bytes for layer in image.layers)
+
+
+def _layer(name: str, blob: Path) -> Iterator[bytes]:
+    """Yield a layer as it is, gzip too; zstd is undone, since older engines do not know it."""
+    if compression(blob) != "zstd":
+        yield from _file(name, blob)
+        return
+    size = sum(map(len, uncompressed(blob)))  # it comes before the content
+    yield tar.header(name, b"0", 0o644, size)
+    yield from uncompressed(blob)
+    yield tar.padding(size)
 
 
 def _file(name: str, path: Path) -> Iterator[bytes]:

@@ -123,27 +123,28 @@ def verify_image(image: Image) -> list[str]:
     """Hash every blob and every file of the root again; return what differs, in words."""
     wrong: list[str] = []
     for layer in image.layers:
-        observed = "sha256:" + _sha256(layout.blob(image.layout, layer.digest))
-        if observed != layer.digest:
-            wrong.append(f"layer {layer.title}: has {observed}, must have {layer.digest}")
+        observed = "sha256:" + _sha256(layout.blob(image.layout, layer.blob))
+        if observed != layer.blob:
+            wrong.append(f"layer {layer.title}: has {observed}, must have {layer.blob}")
     known = {item.path: item for item in inventory.read(image.inventory)}
     start = os.fsencode(image.root)
     for folder, names, files in os.walk(start):
         for name in (*names, *files):
             path = os.path.join(folder, name)
-            relative = path[len(start) + 1 :].decode(errors="replace")
+            relative = path[len(start) + 1 :].decode(errors="surrogateescape")
             item = known.pop(relative, None)
             if item is None:
                 wrong.append(f"/{relative} is not part of the image")
-            elif (found := _observe(path)) != _expected(item):
+            elif item.type != "unreadable" and (found := _observe(path)) != _expected(item):
                 wrong.append(f"/{relative} of {item.owner}: is {found}, must be {_expected(item)}")
-    wrong.extend(f"/{path} of {item.owner} is missing" for path, item in known.items())
+    missing = [item for item in known.values() if item.type != "unreadable"]  # what is in a closed folder is not seen
+    wrong.extend(f"/{item.path} of {item.owner} is missing" for item in missing)
     return wrong
 
 
 def _observe(path: bytes) -> str:
     if os.path.islink(path):
-        return f"link to {os.readlink(path).decode(errors='replace')}"
+        return f"link to {os.readlink(path).decode(errors='surrogateescape')}"
     mode = os.lstat(path).st_mode & 0o7777
     if os.path.isdir(path):
         return f"folder {mode:04o}"

@@ -48,6 +48,7 @@ class Options:
             raise InfrastructureError(f"the run's options cannot be read: {error}", where=str(path)) from None
 
 
+REFERENCE_DIGEST = "image reference"
 MANIFEST_DIGEST = "image manifest digest"
 CONFIG_DIGEST = "image config digest"
 TASK_CODE = "task code"
@@ -77,6 +78,8 @@ def planned_checks(loaded: LoadedManifest, at: float) -> Iterator[CheckResult]:
         yield planned(TASK_CODE, "job", manifest.task.code_sha256)
     if loaded.record is not None:
         yield planned(JOB, "job", digest(loaded.record.job))
+    if manifest.image.reference is not None:
+        yield planned(REFERENCE_DIGEST, "image", manifest.image.reference.partition("@")[2])
     if manifest.image.manifest_digest is not None:
         yield planned(MANIFEST_DIGEST, "image", manifest.image.manifest_digest)
     if manifest.image.config_digest is not None:

@@ -66,7 +66,12 @@ def build_report(
         ),
         image=image
         and ImageUsed(
-            manifest_digest=image.manifest_digest, config_digest=image.config_digest, diff_ids=list(image.diff_ids)
+            manifest_digest=image.manifest_digest,
+            config_digest=image.config_digest,
+            diff_ids=list(image.diff_ids),
+            origin=image.origin,
+            reference=image.reference,
+            index_digest=image.index_digest,
         ),
         environment_hash=environment_hash,
         checks=[

@@ -151,6 +151,13 @@ def _table_reported(table: TableReported) -> Iterator[str]:
         yield ""
 
 
+_ORIGINS = {
+    "assembled": "assembled from locks, bit for bit",
+    "pulled": "pulled by digest",
+    "built": "built from a Dockerfile: such a build is not reproducible, the environment hash is its pin",
+}
+
+
 def _pins(report: Report) -> Iterator[str]:
     yield "## What ran"
     yield ""
@@ -161,6 +168,11 @@ def _pins(report: Report) -> Iterator[str]:
             ("Paper", _text(", ".join(f"{key} {value}" if key != "title" else value for key, value in paper.items())))
         )
     if report.image:
+        rows.append(("Image", _text(_ORIGINS[report.image.origin])))
+        if report.image.reference:
+            rows.append(("Image reference", _value(report.image.reference)))
+        if report.image.index_digest:
+            rows.append(("Image index digest", _value(report.image.index_digest)))
         rows.append(("Image manifest digest", _value(report.image.manifest_digest)))
         rows.append(("Image config digest", _value(report.image.config_digest)))
         rows.append(("Layers", str(len(report.image.diff_ids))))

@@ -34,6 +34,12 @@ class ImageUsed(_Part):
     manifest_digest: str
     config_digest: str
     diff_ids: list[str]
+    origin: Literal["assembled", "pulled", "built"] = "assembled"
+    """Assembled from locks, pulled by digest, or built from a Dockerfile, which is not reproducible."""
+    reference: str = ""
+    """Of a pulled image: what it was pulled by."""
+    index_digest: str = ""
+    """Of the multi-platform index that the manifest was chosen from, if any."""
 
 
 class Check(_Part):

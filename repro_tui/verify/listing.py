@@ -68,6 +68,16 @@ def read_listing(path: Path) -> dict[str, Entry]:
     return found
 
 
+def closed_paths(path: Path) -> set[str]:
+    """Return what an image's inventory says no container's user may read: nothing that runs there depends on it."""
+    found: set[str] = set()
+    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            if '"unreadable"' in line and (body := json.loads(line))["type"] == "unreadable":
+                found.add(body["path"])
+    return found
+
+
 def compare_listings(expected: dict[str, Entry], observed: dict[str, Entry]) -> Iterator[FileDifference]:
     """Yield what differs, in the order of the paths. Owners may differ: the two listings name them differently."""
     for path in sorted(expected.keys() | observed.keys()):

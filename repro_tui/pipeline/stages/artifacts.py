@@ -24,13 +24,18 @@ def fetcher(context: Context, progress: Callable[[int, int, str], None]) -> Fetc
     options = context.options
     return Fetcher(
         context.store,
-        [Path(mirror) for mirror in options.mirrors],
+        mirrors(context),
         base=Path(options.manifest).parent,
         offline=options.offline,
         debian_mirror=options.debian_mirror,
         notify=lambda text: context.notice("warning", text),
         progress=progress,
     )
+
+
+def mirrors(context: Context) -> list[Path]:
+    """Return the mirror folders of this run."""
+    return [Path(mirror) for mirror in context.options.mirrors]
 
 
 class Fetching:
