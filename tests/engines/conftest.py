@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -43,6 +44,8 @@ def engine(request: pytest.FixtureRequest, image: Image) -> Iterator[Engine]:
         client = Endpoint.find().connect()
         client.images.remove(tag(image), force=True)
         client.close()
+    if real.name == "podman":
+        subprocess.run(["podman", "image", "rm", "--force", image.config_digest[7:]], check=False, capture_output=True)
 
 
 @pytest.fixture
@@ -73,6 +76,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ends: dict[str, Counter[str]] = defaultdict(Counter)
     attempts: dict[str, Counter[bool]] = defaultdict(Counter)
     again: dict[str, str] = {}
+    milliseconds: Counter[str] = Counter()
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.getreports(outcome):
             properties = dict(report.user_properties)
@@ -80,6 +84,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             if engine is None:
                 continue
             ends[engine][outcome] += 1
+            milliseconds[engine] += round(1000 * report.duration)
             if "refused" in properties:
                 attempts[engine][properties["refused"]] += 1
             if "as nobody" in properties:
@@ -87,7 +92,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if ends:
         terminalreporter.section("contract")
     for engine, counted in ends.items():
-        line = f"{engine}: {counted['passed']} passed, {counted['failed'] + counted['error']} failed, {counted['skipped']} skipped"
+        line = f"{engine}: {counted['passed']} passed, {counted['failed'] + counted['error']} failed, {counted['skipped']} skipped in {milliseconds[engine] / 1000:.0f} s"
         if attempts[engine]:
             line += f"; sandbox: {attempts[engine][True]} of {attempts[engine].total()} attempts refused"
         terminalreporter.write_line(line)
