@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from repro_tui.engines.base import Availability, Engine
+from repro_tui.engines.gpus.requests import refusal
 from repro_tui.errors import EngineError, UsageError
 
 
@@ -25,16 +26,17 @@ def engine(name: str) -> Engine:
     return ENGINES[name]()
 
 
-def choose(option: str | None, wish: str | None) -> Choice:
+def choose(option: str | None, wish: str | None, *, gpus: bool = False) -> Choice:
     """Return the engine that `--engine` names, else the manifest's wish, else the first of ENGINES that works.
 
-    An engine that the user names must work. A wish that does not is passed over, and the reason says so.
+    An engine that the user names must work. A wish that does not is passed over, and the reason says so. With `gpus`,
+    an engine works only if it can hand GPUs to a container.
 
     Raises UsageError for an unknown name, EngineError with what to do when the named engine or none at all works.
     """
     if option is not None:
         named = engine(option)
-        answer = named.availability()
+        answer = _answer(named, gpus=gpus)
         if not answer.ok:
             raise EngineError(f"engine {option} does not work here: {answer.reason}", hint=answer.remedy)
         return Choice(named, answer, f"--engine {option}; {answer.reason}")
@@ -42,7 +44,7 @@ def choose(option: str | None, wish: str | None) -> Choice:
     refusals: dict[str, Availability] = {}
     for name in order:
         candidate = engine(name)
-        answer = candidate.availability()
+        answer = _answer(candidate, gpus=gpus)
         if answer.ok:
             why = ["the manifest asks for it"] if name == wish else []
             why += [f"{other} does not work here ({refusal.reason})" for other, refusal in refusals.items()]
@@ -53,6 +55,14 @@ def choose(option: str | None, wish: str | None) -> Choice:
         + "; ".join(f"{name}: {refusal.reason}" for name, refusal in refusals.items()),
         hint=" Or: ".join(f"{refusal.remedy} ({name})" for name, refusal in refusals.items() if refusal.remedy),
     )
+
+
+def _answer(candidate: Engine, *, gpus: bool) -> Availability:
+    answer = candidate.availability()
+    refused = refusal(candidate.capabilities().get("gpus", "")) if gpus and answer.ok else None
+    if refused is None:
+        return answer
+    return Availability(ok=False, reason=refused[0], remedy=refused[1], host=answer.host)
 
 
 def _docker() -> Engine:
