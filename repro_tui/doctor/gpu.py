@@ -1,36 +1,58 @@
-"""Is there a GPU. None is fine."""
+"""Is there a GPU, may this user open it, and what would hand it to a container. None is fine."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
-
 from repro_tui.doctor.finding import Finding
+from repro_tui.engines.gpus import cdi, libraries
+from repro_tui.engines.gpus.discover import discover, nvidia_driver
+from repro_tui.engines.gpus.handing import node_problem, permission_remedy, shared_nodes
+from repro_tui.engines.gpus.model import AMD, HERE, Found, Ground
+
+_NO_MIG_DEVICE = "Make MIG devices (nvidia-smi mig -cgi … -C), or end that mode (nvidia-smi -mig 0)"
 
 
-def check(proc: Path = Path("/proc")) -> Finding:
-    """Ask NVIDIA's driver."""
-    driver = proc / "driver/nvidia/version"
-    tool = shutil.which("nvidia-smi")
-    if not driver.exists() and tool is None:
-        return Finding("GPU", ok=True, message="none: runs use the CPU only")
-    if tool is None:
-        return Finding("GPU", ok=True, message="an NVIDIA driver is loaded; no container is given a GPU yet")
-    try:
-        done = subprocess.run(
-            [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("GPU", ok=False, message=f"nvidia-smi does not answer: {error}", remedy="Check the driver")
-    if done.returncode != 0:
-        message = f"nvidia-smi fails: {(done.stdout + done.stderr).strip()}"
+def check(ground: Ground = HERE) -> Finding:
+    """Look at the driver, its device files and libraries, and at what Docker and Podman need for it."""
+    found = discover(ground)
+    if not found.gpus:
+        if not found.driver:
+            return Finding("GPU", ok=True, message="none: runs use the CPU only")
+        return Finding("GPU", ok=False, message=found.problem, remedy=found.remedy)
+    kind = "AMD" if found.gpus[0].vendor == AMD else "NVIDIA"
+    message = f"{found} (driver {found.driver}, by {found.source})"
+    details = _details(found, ground)
+    if not found.usable:
         return Finding(
-            "GPU", ok=False, message=message, remedy="Load or reinstall NVIDIA's driver; the CPU still works"
+            "GPU", ok=False, message=f"{message}: all are in MIG mode", remedy=_NO_MIG_DEVICE, details=details
         )
-    gpus = "; ".join(done.stdout.strip().splitlines())
-    return Finding("GPU", ok=True, message=f"{gpus}; no container is given a GPU yet")
+    nodes = [*shared_nodes(found.gpus[0], ground), *(node for gpu in found.usable for node in gpu.nodes)]
+    for node in dict.fromkeys(nodes):
+        problem = node_problem(node, ground)
+        if problem:
+            return Finding(
+                "GPU",
+                ok=False,
+                message=f"{message}: {problem}",
+                remedy=permission_remedy(node, ground),
+                details=details,
+            )
+    if kind == "NVIDIA" and not details["CDI"].startswith("/"):
+        return Finding("GPU", ok=True, message=message, remedy=f"For Podman: {cdi.REMEDY}", details=details)
+    return Finding("GPU", ok=True, message=message, details=details)
+
+
+def _details(found: Found, ground: Ground) -> dict[str, str]:
+    """Return what each way of handing GPUs on finds here."""
+    if found.gpus[0].vendor == AMD:
+        return {"device files": ", ".join(node for gpu in found.gpus for node in gpu.nodes)}
+    driver = libraries.find(nvidia_driver(ground) or found.driver, ground)
+    places = sorted({str(library.path.parent) for library in driver})
+    specifications = cdi.read(ground=ground)
+    toolkit = (ground.ask(["nvidia-ctk", "--version"]) or "").strip().splitlines()
+    parts = [gpu for gpu in found.gpus if gpu.is_mig]
+    return {
+        "libraries": f"{len(driver)} in {', '.join(places)}" if driver else "none of this driver's version",
+        "toolkit": toolkit[0] if toolkit else "not installed; Docker and Podman need it, the embedded engine does not",
+        "CDI": ", ".join(specifications.files) or "no specification names a GPU",
+        **({"MIG": f"{len(parts)} devices"} if parts else {}),
+    }

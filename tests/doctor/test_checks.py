@@ -11,6 +11,7 @@ import pytest
 from repro_tui.doctor import clients, cpu, disk, embedded, examine, gpu, memory, namespaces, python
 from repro_tui.doctor.finding import Finding
 from repro_tui.engines import user_namespaces
+from tests.engines.gpus.gpu_lab import UUIDS, FakeNvml, Lab, divided
 
 
 def write(file: Path, text: str) -> None:
@@ -50,23 +51,59 @@ def test_disk_of_a_folder_that_is_not_made_yet(tmp_path: Path, monkeypatch: pyte
     assert disk.check("disk", tmp_path / "not/yet", "make room").ok
 
 
-def test_no_gpu_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert gpu.check(tmp_path) == Finding("GPU", ok=True, message="none: runs use the CPU only")
+def test_no_gpu_is_fine(tmp_path: Path) -> None:
+    assert gpu.check(Lab(tmp_path).ground) == Finding("GPU", ok=True, message="none: runs use the CPU only")
 
 
-@pytest.mark.parametrize(
-    ("script", "ok", "said"),
-    [("echo 'H100, 550.1, 81559 MiB'", True, "H100, 550.1"), ("echo 'no driver' >&2; exit 9", False, "no driver")],
-)
-def test_a_gpu_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, ok: bool, said: str) -> None:
-    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    finding = gpu.check(tmp_path)
-    assert finding.ok == ok
-    assert said in finding.message
-    assert finding.ok or finding.remedy
+def test_gpus_are_named_with_what_hands_them_on(tmp_path: Path) -> None:
+    lab = Lab(tmp_path).driver().libraries()
+    lab.nvml = FakeNvml()
+    finding = gpu.check(lab.ground)
+    assert finding.ok
+    assert f"0: NVIDIA H100 80GB HBM3 ({UUIDS[0]}); 1: " in finding.message
+    assert "driver 550.54.15, by NVML" in finding.message
+    assert finding.details["libraries"].startswith("5 in ")
+    assert "not installed" in finding.details["toolkit"]
+    assert finding.details["CDI"] == "no specification names a GPU"
+    assert "nvidia-ctk cdi generate" in finding.remedy
+    lab.cdi().answers["nvidia-ctk --version"] = "NVIDIA Container Toolkit CLI version 1.17.4\ncommit: 9b69590\n"
+    finding = gpu.check(lab.ground)
+    assert finding.details["CDI"] == "/etc/cdi/nvidia.yaml"
+    assert finding.details["toolkit"] == "NVIDIA Container Toolkit CLI version 1.17.4"
+    assert finding.remedy == ""
+
+
+def test_a_gpu_that_does_not_answer_or_may_not_be_opened(tmp_path: Path) -> None:
+    broken = gpu.check(Lab(tmp_path / "broken", nvml=FakeNvml(refuses="Driver Not Loaded")).driver(()).ground)
+    assert not broken.ok
+    assert "Driver Not Loaded" in broken.message
+    assert broken.remedy
+    lab = Lab(tmp_path / "closed", nvml=FakeNvml()).driver()
+    (lab.root / "dev/nvidia1").unlink()
+    lab.write("/dev/nvidia1").chmod(0)
+    closed = gpu.check(lab.ground)
+    assert not closed.ok
+    assert "this user may not open /dev/nvidia1" in closed.message
+    assert "chmod 666" in closed.remedy
+    (lab.root / "dev/nvidia1").unlink()
+    assert "nvidia-modprobe" in gpu.check(lab.ground).remedy
+
+
+def test_a_divided_gpu(tmp_path: Path) -> None:
+    whole = [{**divided(), "parts": {}}]
+    nothing = gpu.check(Lab(tmp_path / "nothing", nvml=FakeNvml(whole)).driver((0,)).ground)
+    assert not nothing.ok
+    assert "nvidia-smi mig" in nothing.remedy
+    parts = gpu.check(Lab(tmp_path / "parts", nvml=FakeNvml([divided()])).driver((0,)).mig().ground)
+    assert parts.ok, parts
+    assert parts.details["MIG"] == "2 devices"
+
+
+def test_amds_gpus(tmp_path: Path) -> None:
+    finding = gpu.check(Lab(tmp_path).amd(1).ground)
+    assert finding.ok
+    assert "AMD Instinct MI250X" in finding.message
+    assert finding.details == {"device files": "/dev/dri/renderD128"}
 
 
 def test_clients_that_are_missing_are_named_with_their_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +155,8 @@ def test_a_check_that_fails_itself_is_a_finding(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(embedded, "check", broken)
     findings = examine.examine(tmp_path)
-    assert [finding.name for finding in findings][:3] == ["embedded engine", "user namespaces", "Docker engine"]
+    names = [finding.name for finding in findings]
+    assert names[:4] == ["embedded engine", "user namespaces", "Docker engine", "Podman engine"]
     assert not findings[0].ok
     assert "broken" in findings[0].message
     assert all(finding.ok or finding.remedy for finding in findings[1:])

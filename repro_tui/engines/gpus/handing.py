@@ -55,8 +55,9 @@ def hand(
     found = found or discover(ground)
     gpus = select(request, found)
     embedded_way(ground, found).check()
+    nodes = [*shared_nodes(gpus[0], ground), *dict.fromkeys(node for gpu in gpus for node in gpu.nodes)]
     if gpus[0].vendor == AMD:
-        return Handed(_nodes([amd.KFD, *_own(gpus)], ground))
+        return Handed(_checked(nodes, ground))
     if FOLDER not in environment.get("LD_LIBRARY_PATH", "").split(":"):
         raise EngineError(
             f"the container's LD_LIBRARY_PATH has no {FOLDER}, so CUDA would not find the driver",
@@ -70,9 +71,8 @@ def hand(
                 where="resources.gpus",
                 hint="pip install 'repro-tui[gpu]' (NVML tells), or use Docker or Podman",
             )
-    shared = [node for node in _SHARED if node not in _OPTIONAL or ground.exists(node)]
     driver = libraries.find(nvidia_driver(ground) or found.driver, ground)
-    return Handed(_nodes([*shared, *_own(gpus)], ground), _mounts(driver))
+    return Handed(_checked(nodes, ground), _mounts(driver))
 
 
 def _mounts(found: Sequence[libraries.Library]) -> tuple[Mount, ...]:
@@ -82,24 +82,34 @@ def _mounts(found: Sequence[libraries.Library]) -> tuple[Mount, ...]:
     return tuple(Mount(path, f"{FOLDER}/{name}") for name, path in sorted(named.items()))
 
 
-def _own(gpus: Sequence[Gpu]) -> list[str]:
-    return list(dict.fromkeys(node for gpu in gpus for node in gpu.nodes))
+def shared_nodes(gpu: Gpu, ground: Ground = HERE) -> list[str]:
+    """Return the device files that every GPU of its vendor needs beside its own."""
+    if gpu.vendor == AMD:
+        return [amd.KFD]
+    return [node for node in _SHARED if node not in _OPTIONAL or ground.exists(node)]
 
 
-def _nodes(wanted: Sequence[str], ground: Ground) -> tuple[tuple[Path, str], ...]:
+def node_problem(node: str, ground: Ground = HERE) -> str:
+    """Say why this user cannot open a device file, "" where that is possible."""
+    try:
+        status = ground.path(node).stat()
+    except OSError as error:
+        return f"{node} is not there: {error.strerror}"
+    return "" if _may_open(status) else f"this user may not open {node}"
+
+
+def _checked(wanted: Sequence[str], ground: Ground) -> tuple[tuple[Path, str], ...]:
     for node in wanted:
-        path = ground.path(node)
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise EngineError(f"{node} is not there: {error.strerror}", where=node, hint=_DEVICES_REMEDY) from None
-        if not _may_open(status):
-            raise EngineError(f"this user may not open {node}", where=node, hint=permission_remedy(node))
+        problem = node_problem(node, ground)
+        if problem:
+            raise EngineError(problem, where=node, hint=permission_remedy(node, ground))
     return tuple((ground.path(node), node) for node in wanted)
 
 
-def permission_remedy(node: str) -> str:
-    """Return what to do about a device file that this user may not open."""
+def permission_remedy(node: str, ground: Ground = HERE) -> str:
+    """Return what to do about a device file that is not there, or that this user may not open."""
+    if not ground.exists(node):
+        return _DEVICES_REMEDY
     if node.startswith(("/dev/dri/", amd.KFD)):
         return "Add yourself to the groups video and render (sudo usermod -aG video,render $USER), then log in again"
     if node.startswith("/dev/nvidia-caps/"):
