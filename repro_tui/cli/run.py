@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="the manifest, a TOML file")
     parser.add_argument(
-        "--engine", metavar="NAME", help="docker or embedded (default: the manifest's wish, else what works)"
+        "--engine", metavar="NAME", help="docker, podman or embedded (default: the manifest's wish, else what works)"
     )
     parser.add_argument("--json", action="store_true", help="print the report, and nothing else, to stdout")
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live display")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from repro_tui.artifacts.store import default_store_path
-from repro_tui.doctor import clients, cpu, disk, docker, embedded, gpu, memory, namespaces, python
+from repro_tui.doctor import clients, cpu, disk, docker, embedded, gpu, memory, namespaces, podman, python
 from repro_tui.doctor.finding import Finding
 
 
@@ -17,6 +17,7 @@ def examine(runs: Path) -> list[Finding]:
         ("embedded engine", embedded.check),
         ("user namespaces", namespaces.check),
         ("Docker engine", docker.check),
+        ("Podman engine", podman.check),
         (
             "disk of the store",
             lambda: disk.check("disk of the store", store, "repro-tui prune, or set REPRO_TUI_STORE"),

@@ -69,9 +69,9 @@ class Podman:
         except ValueError as error:
             raise Refusal(f"podman {arguments[0]} printed no JSON: {text[:200]}") from error
 
-    def remove(self, names: Sequence[str]) -> None:
-        """Remove containers, whatever they do, and say nothing of those that are gone; raises Refusal."""
-        self.call("rm", "--force", "--ignore", "--time=0", "--volumes", *names)
+    def remove(self, names: Sequence[str]) -> bool:
+        """Remove containers, whatever they do; say whether there was any. Raises Refusal."""
+        return bool(self.call("rm", "--force", "--ignore", "--time=0", "--volumes", *names).strip())
 
 
 def environment() -> dict[str, str]:

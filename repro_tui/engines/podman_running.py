@@ -24,6 +24,9 @@ from repro_tui.engines.podman_command import Podman, Refusal
 _SETTLED_S = 10.0
 """How long Podman may take to notice that a container has ended."""
 _REMOVED = "the container was removed behind our back"
+_BY_OTHERS = {128 + signal.SIGTERM, 128 + signal.SIGKILL}
+_THEIRS_S = 0.5
+"""How long somebody who removes a container may take between ending and removing it."""
 _NEVER_RAN = b": failed to exec pid1: "
 """Of catatonit, which ends with 1 where the command cannot be started."""
 
@@ -189,15 +192,18 @@ class PodmanRunning:
 
     def _removed(self, outcome: Outcome) -> Outcome:
         """Remove the container. One that is gone already was killed by who removed it, not by itself."""
-        try:
-            self._podman.call("rm", "--force", "--time=0", "--volumes", self._spec.name)
-        except Refusal as refusal:
-            if not refusal.no_such:
-                return outcome  # `sweep` finds it
-            if outcome.reason is EndReason.SIGNALLED:
-                outcome = self._lost(_REMOVED)
-        guard.watch(f"-podman/{self._spec.name}")
-        return outcome
+        unexplained = outcome.reason is EndReason.SIGNALLED and self._cause is None
+        if unexplained and outcome.exit_code in _BY_OTHERS:
+            time.sleep(_THEIRS_S)
+        for pause_s in (0.1, 0.5, 0.0):
+            try:
+                here = self._podman.remove([self._spec.name])
+            except Refusal:  # without its monitor Podman needs a second look to see that it has ended
+                time.sleep(pause_s)
+                continue
+            guard.watch(f"-podman/{self._spec.name}")
+            return outcome if here or not unexplained else self._lost(_REMOVED)
+        return outcome  # `sweep` finds it
 
     def _never_ran(self) -> tuple[int, str] | None:
         """Tell from the init program's last words that the command could not be started, and name it in the log."""

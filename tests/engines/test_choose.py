@@ -23,31 +23,28 @@ def have(monkeypatch: pytest.MonkeyPatch, **works: bool) -> None:
         engine.name = name
         return engine
 
-    engines = {name: (lambda name=name: named(name, works[name])) for name in choosing.ENGINES}
+    engines = {name: (lambda name=name: named(name, works.get(name, False))) for name in choosing.ENGINES}
     monkeypatch.setattr(choosing, "ENGINES", engines)
 
 
 @pytest.mark.parametrize(
-    ("option", "wish", "docker", "embedded", "chosen", "said"),
+    ("option", "wish", "works", "chosen", "said"),
     [
-        ("embedded", "docker", True, True, "embedded", "--engine embedded"),
-        (None, "embedded", True, True, "embedded", "the manifest asks for it"),
-        (None, None, True, True, "docker", "docker 1.0"),
-        (None, None, False, True, "embedded", "docker does not work here (docker is off)"),
-        (None, "docker", False, True, "embedded", "docker does not work here (docker is off)"),
-        (None, "embedded", True, False, "docker", "embedded does not work here (embedded is off)"),
+        ("embedded", "docker", "docker podman embedded", "embedded", "--engine embedded"),
+        ("podman", "docker", "docker podman embedded", "podman", "--engine podman"),
+        (None, "embedded", "docker podman embedded", "embedded", "the manifest asks for it"),
+        (None, "podman", "docker podman embedded", "podman", "the manifest asks for it"),
+        (None, None, "docker podman embedded", "docker", "docker 1.0"),
+        (None, None, "podman embedded", "podman", "docker does not work here (docker is off)"),
+        (None, None, "embedded", "embedded", "podman does not work here (podman is off)"),
+        (None, "docker", "embedded", "embedded", "docker does not work here (docker is off)"),
+        (None, "embedded", "docker", "docker", "embedded does not work here (embedded is off)"),
     ],
 )
-def test_option_then_wish_then_docker_then_embedded(
-    monkeypatch: pytest.MonkeyPatch,
-    option: str | None,
-    wish: str | None,
-    docker: bool,
-    embedded: bool,
-    chosen: str,
-    said: str,
+def test_option_then_wish_then_docker_podman_embedded(
+    monkeypatch: pytest.MonkeyPatch, option: str | None, wish: str | None, works: str, chosen: str, said: str
 ) -> None:
-    have(monkeypatch, docker=docker, embedded=embedded)
+    have(monkeypatch, **dict.fromkeys(works.split(), True))
     choice = choose(option, wish)
     assert choice.engine.name == chosen
     assert choice.availability.ok
@@ -72,7 +69,7 @@ def test_none_at_all_names_every_remedy(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_unknown_engine_is_a_usage_error_with_the_known_ones() -> None:
     with pytest.raises(UsageError) as raised:
         choose("dokcer", None)
-    assert "docker, embedded" in raised.value.hint
+    assert "docker, podman, embedded" in raised.value.hint
 
 
 def test_the_engines_are_in_the_place_of_their_name() -> None:
