@@ -44,7 +44,7 @@ class DockerEngine:
             return Availability(
                 ok=False,
                 reason=f"the Docker settings of this user cannot be read: {error}",
-                remedy="Check DOCKER_HOST, DOCKER_CONTEXT and ~/.docker, or unset them",
+                remedy="Check DOCKER_HOST, DOCKER_CONTEXT and ~/.docker (docker context ls), or unset them",
             )
         return endpoint.availability()
 

@@ -53,7 +53,7 @@ def entries(mount: Mount) -> Iterator[Entry]:
 
 
 def pack(sent: Iterator[Entry], uid: int, gid: int, *, writable: bool) -> Iterator[bytes]:
-    """Yield a tar of entries without its end; the user given owns what is `writable`, and what is the caller's own here.
+    """Yield a tar of entries without its end; the user given owns what is `writable`, or the caller's own here.
 
     So who may read what is as it would be here: root's files are root's there, and modes are kept.
     """

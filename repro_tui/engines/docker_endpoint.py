@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 60
 _PING_TIMEOUT_S = 5
+_ANY_VERSION = "1.41"
+"""Of the interface, where none is named in what is asked."""
 _OLDEST_API = (1, 41)
 """Of Docker 20.10."""
 
@@ -59,7 +62,17 @@ class Endpoint:
         options = dict(self.options)
         if self.by_ssh:
             options = {"base_url": f"unix://{docker_ssh.tunnel(self.url).socket}"}
-        return DockerClient(**options, timeout=timeout_s)  # type: ignore[arg-type]  # the stubs know no None
+        if "tls" not in options:
+            return DockerClient(**options, timeout=timeout_s)  # type: ignore[arg-type]  # the stubs know no None
+        # $REQUESTS_CA_BUNDLE would take the place of the daemon's own authority, from the first request on: that one,
+        # which asks for the version, is therefore not left to the constructor.
+        asking = DockerClient(**options, version=_ANY_VERSION, timeout=_PING_TIMEOUT_S)
+        asking.api.trust_env = False
+        with closing(asking):
+            version = str(asking.api.version(api_version=False)["ApiVersion"])
+        client = DockerClient(**options, version=version, timeout=timeout_s)  # type: ignore[arg-type]  # as above
+        client.api.trust_env = False
+        return client
 
     @property
     def by_ssh(self) -> bool:
