@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import stat
@@ -92,7 +93,11 @@ def make_layout(root: Path, layout: Path) -> tuple[Layer, str, str]:
     config = {
         "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
         # What an image may say of itself and a container of ours must not follow.
-        "config": {"Env": ["LEAKED=from-the-image", "PATH=/nowhere"], "Entrypoint": ["/nowhere"], "Cmd": ["nothing"]},
+        # The label makes the image this test run's own: another one at the same time removes its own image in the end.
+        "config": {
+            "Env": ["LEAKED=from-the-image", "PATH=/nowhere"], "Entrypoint": ["/nowhere"], "Cmd": ["nothing"],
+            "Labels": {"org.repro-tui.test": secrets.token_hex(8)},
+        },
     }  # fmt: skip
     config_digest, config_size = put(json.dumps(config).encode())
     media = "application/vnd.oci.image"
