@@ -151,7 +151,10 @@ def test_the_report_has_these_keys(tmp_path: Path) -> None:
         "reason": "no Docker",
         "capabilities": {"memory": "enforced"},
     }
-    assert value["image"] == {"manifest_digest": DIGEST, "config_digest": DIGEST, "diff_ids": [DIGEST]}
+    assert value["image"] == {
+        "manifest_digest": DIGEST, "config_digest": DIGEST, "diff_ids": [DIGEST], "origin": "assembled", "reference": "",
+        "index_digest": "",
+    }  # fmt: skip
     assert set(value["checks"][0]) == {
         "name",
         "component",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +73,9 @@ def _ask(path: Path, key: str, reference: Reference) -> Credentials | None:
         elif path.name == "auth.json":
             body["auths"] = {name: value for name, value in auths.items() if name == key}
         config = AuthConfig.load_config(str(path), body)
-        found: dict[str, str] = config.resolve_authconfig(reference.host) or {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a helper that is not there: the error says it
+            found: dict[str, str] = config.resolve_authconfig(reference.host) or {}
     except (DockerException, OSError) as error:
         reason = "a credential helper failed" if isinstance(error, DockerException) else error.strerror
         raise RegistryError(

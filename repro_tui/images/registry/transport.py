@@ -56,14 +56,12 @@ class Transport:
         notify: Callable[[str], None] = lambda _: None,
         stop: threading.Event | None = None,
         environ: Mapping[str, str] | None = None,
-        retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
     ) -> None:
         self._environ = os.environ if environ is None else environ
         self.reference = reference
         self.stop = stop or threading.Event()
         self._push = push
         self._notify = notify
-        self._retry_delays_s = retry_delays_s
         self._plain = is_plain(reference, self._environ)
         self._session = _session(reference, self._environ)
         self._guard = threading.Lock()
@@ -93,14 +91,14 @@ class Transport:
 
         Raises what the last try failed with. Only failures in a row count.
         """
-        delays = list(self._retry_delays_s)
+        delays = list(RETRY_DELAYS_S)
         while True:
             before = moved()
             try:
                 work()
             except PassingError as failure:
                 if moved() > before:
-                    delays = list(self._retry_delays_s)
+                    delays = list(RETRY_DELAYS_S)
                 if not delays:
                     raise failure.error from None
                 delay_s = max(delays.pop(0), failure.after_s)
