@@ -18,6 +18,9 @@ from repro_tui.errors import EngineError
 FOLDER = "/usr/local/nvidia/lib64"
 """Where the driver's libraries are inside. An image that has it, empty, needs no overlay."""
 
+_SYSTEM = ("/sys/bus", "/sys/class", "/sys/devices")
+"""Where the drivers' libraries read which devices there are and what they are near to; AMD's do not work without."""
+
 _SHARED = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 _OPTIONAL = ("/dev/nvidia-uvm-tools",)
 _DEVICES_REMEDY = "Load the driver's modules and make its device files: sudo nvidia-modprobe -c 0 -u"
@@ -27,7 +30,7 @@ _WSL_REMEDY = "Use Docker with NVIDIA's container toolkit"
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What a container gets: (host path, path inside) of device files, and the libraries' mounts in `FOLDER`."""
+    """What a container gets: (host path, path inside) of device files, and read-only mounts."""
 
     devices: tuple[tuple[Path, str], ...] = ()
     mounts: tuple[Mount, ...] = ()
@@ -57,7 +60,7 @@ def hand(
     embedded_way(ground, found).check()
     nodes = [*shared_nodes(gpus[0], ground), *dict.fromkeys(node for gpu in gpus for node in gpu.nodes)]
     if gpus[0].vendor == AMD:
-        return Handed(_checked(nodes, ground))
+        return Handed(_checked(nodes, ground), _system(ground))
     if FOLDER not in environment.get("LD_LIBRARY_PATH", "").split(":"):
         raise EngineError(
             f"the container's LD_LIBRARY_PATH has no {FOLDER}, so CUDA would not find the driver",
@@ -72,7 +75,11 @@ def hand(
                 hint="pip install 'repro-tui[gpu]' (NVML tells), or use Docker or Podman",
             )
     driver = libraries.find(nvidia_driver(ground) or found.driver, ground)
-    return Handed(_checked(nodes, ground), _mounts(driver))
+    return Handed(_checked(nodes, ground), (*_system(ground), *_mounts(driver)))
+
+
+def _system(ground: Ground) -> tuple[Mount, ...]:
+    return tuple(Mount(ground.path(folder), folder) for folder in _SYSTEM if ground.exists(folder))
 
 
 def _mounts(found: Sequence[libraries.Library]) -> tuple[Mount, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import functools
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from repro_tui.engines.gpus.handing import FOLDER, embedded_way, hand
 from repro_tui.errors import EngineError, InfrastructureError
 from repro_tui.images.model import Image
 from tests.engines.engine_bench import Bench
-from tests.engines.gpus.gpu_lab import DRIVER, MIG, FakeNvml, Lab, divided, gpu
+from tests.engines.gpus.gpu_lab import DRIVER, LIBRARIES, MIG, FakeNvml, Lab, divided, gpu
 
 VARIABLES = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LD_LIBRARY_PATH": f"{FOLDER}:/usr/local/nvidia/lib"}
 ONE = GpuRequest(count=1)
@@ -29,6 +32,7 @@ def nvidia(lab: Lab) -> Lab:
 
 
 def test_device_files_and_libraries(lab: Lab) -> None:
+    lab.write("/sys/bus/pci/devices/0/class")
     handed = hand(GpuRequest(ids=("1",)), VARIABLES, nvidia(lab).ground)
     assert [target for _, target in handed.devices] == [
         "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia1",
@@ -37,6 +41,7 @@ def test_device_files_and_libraries(lab: Lab) -> None:
     by_target = {mount.target: mount.source.name for mount in handed.mounts}
     assert by_target[f"{FOLDER}/libcuda.so.1"] == by_target[f"{FOLDER}/libcuda.so"] == f"libcuda.so.{DRIVER}"
     assert by_target[f"{FOLDER}/libnvidia-nvvm.so.4"] == f"libnvidia-nvvm.so.{DRIVER}"
+    assert by_target.pop("/sys/bus") == "bus"
     assert len(by_target) == 10
     assert all(mount.read_only for mount in handed.mounts)
     assert (
@@ -70,7 +75,8 @@ def test_a_mig_device_whose_capabilities_nobody_tells(lab: Lab) -> None:
 def test_amd_needs_no_libraries(lab: Lab) -> None:
     handed = hand(GpuRequest(every=True), {}, lab.amd().ground)
     assert [target for _, target in handed.devices] == ["/dev/kfd", "/dev/dri/renderD128", "/dev/dri/renderD129"]
-    assert handed.mounts == ()
+    assert [mount.target for mount in handed.mounts] == ["/sys/class"]
+    assert handed.mounts[0].read_only
 
 
 def test_variables_that_would_not_find_the_driver(lab: Lab) -> None:
@@ -158,7 +164,7 @@ def test_bubblewraps_options(lab: Lab, tmp_path: Path) -> None:
 # --- a real container -------------------------------------------------------------------------------------------------
 
 LOOK = """
-import ctypes.util
+import ctypes
 def names(folder):
     return sorted(os.listdir(folder))
 def refused(action):
@@ -178,7 +184,8 @@ print(json.dumps({
     "devices": [os.stat("/dev/" + name).st_rdev for name in ("nvidia0", "nvidiactl")],
     "libraries": names(folder),
     "one file": os.path.samefile(folder + "/libcuda.so.1", folder + "/libcuda.so"),
-    "begins": open(folder + "/libcuda.so.1", "rb").read(4)[1:].decode(),
+    "loaded": ctypes.CDLL("libcuda.so.1").cos is not None,
+    "near": open("/sys/devices/near").read(),
     "write library": refused(lambda: open(folder + "/libcuda.so.1", "wb")),
     "new library": refused(lambda: open(folder + "/libnew.so", "wb")),
     "new node": refused(lambda: open("/dev/nvidia9", "wb")),
@@ -209,10 +216,23 @@ def handing_from(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return lab
 
 
+def stand_in(lab: Lab) -> None:
+    """Put a library that can be loaded, the host's for mathematics, in libcuda's place."""
+    name = ctypes.util.find_library("m")
+    listed = subprocess.run(["ldd", sys.executable], capture_output=True, text=True, check=True).stdout
+    paths = [
+        word for line in listed.splitlines() if name and name in line for word in line.split() if word.startswith("/")
+    ]
+    if not paths:
+        pytest.skip("this Python is not linked with the library that stands for libcuda")
+    shutil.copy(os.path.realpath(paths[0]), lab.root / f"{LIBRARIES[1:]}/libcuda.so.{DRIVER}")
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize("engine", ["embedded"], indirect=True)
 def test_from_inside(engine: Engine, gpu_image: Image, bench: Bench, handing_from: Lab) -> None:
-    nvidia(handing_from)
+    nvidia(handing_from).write("/sys/devices/near", "node 0")
+    stand_in(handing_from)
     bench.image = gpu_image
     seen = bench.ask(LOOK, environment=VARIABLES, gpus=ONE)
     assert seen["dev"] == ["nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidiactl"], "the second GPU is not seen"
@@ -226,7 +246,8 @@ def test_from_inside(engine: Engine, gpu_image: Image, bench: Bench, handing_fro
         ]
     )  # fmt: skip
     assert seen["one file"]
-    assert seen["begins"] == "ELF"
+    assert seen["loaded"], "by its name alone, as PyTorch loads it"
+    assert seen["near"] == "node 0"
     for refused in ("write library", "new library", "new node"):
         assert seen[refused] == "Read-only file system"
     assert seen["path"] == VARIABLES["LD_LIBRARY_PATH"]
@@ -236,6 +257,8 @@ def test_from_inside(engine: Engine, gpu_image: Image, bench: Bench, handing_fro
 @pytest.mark.parametrize("engine", ["embedded"], indirect=True)
 def test_mig_from_inside(engine: Engine, gpu_image: Image, bench: Bench, handing_from: Lab) -> None:
     handing_from.driver().mig().libraries().nvml = FakeNvml([divided(), gpu(1)])
+    handing_from.write("/sys/devices/near", "node 0")
+    stand_in(handing_from)
     bench.image = gpu_image
     seen = bench.ask(LOOK, environment=VARIABLES, gpus=GpuRequest(ids=(MIG[1],)))
     assert seen["caps"] == ["nvidia-cap21", "nvidia-cap22"]
