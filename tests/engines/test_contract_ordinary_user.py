@@ -11,21 +11,24 @@ from pathlib import Path
 import pytest
 
 from repro_tui.engines.base import Engine
+from repro_tui.engines.choose import ENGINES
 from tests.engines.engine_bench import python_of_nobody
 
 pytestmark = pytest.mark.engine
 
 
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "podman"], indirect=True)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user; the other tests run as one here")
 def test_it_keeps_its_contract_as_an_ordinary_user(
     engine: Engine, record_property: Callable[[str, object], None]
 ) -> None:
-    """Run the contract, and what is the embedded engine's own, as nobody: with Docker in the group of its socket."""
+    """Run the contract, and what is the embedded engine's own, as nobody: with Docker in the group of its socket.
+
+    Podman without root needs a user with ranges of uids, which tests/engines/test_podman_engine.py makes.
+    """
     here = Path(__file__).parent
     nobody = pwd.getpwnam("nobody")
     groups = "--clear-groups"
-    if engine.name == "podman":
-        pytest.skip("Podman without root needs a user with ranges of uids: tests/engines/test_podman_*.py make one")
     if engine.name == "docker":
         access = os.stat(engine.availability().host.removeprefix("unix://"))
         if not access.st_gid or access.st_mode & 0o060 != 0o060:
