@@ -121,4 +121,5 @@ def _numbers(state: RunState) -> Text:
     parts = [words.numbers(state)]
     if state.resources is not None:
         parts.append(f"CPU {state.resources.cpu_percent:.0f} %, memory {words.size(state.resources.memory_bytes)}")
+        parts += [words.gpu(sample) for sample in state.resources.gpus]
     return Text("  ".join(part for part in parts if part), style="cyan")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from repro_tui.events import CheckResult, CheckStatus, Notice, Verdict
 from repro_tui.runs.state import RunState, Stage
@@ -76,6 +77,17 @@ class Pace:
         if not stage.running or passed <= 0 or stage.done >= stage.total or elapsed_s < _PACE_S:
             return None
         return elapsed_s * (stage.total - stage.done) / passed
+
+
+def gpu(sample: Mapping[str, Any]) -> str:
+    """Return how a GPU does: what its driver tells of utilisation, memory, temperature and power."""
+    told = [
+        f"{sample['utilisation_percent']} %" if "utilisation_percent" in sample else "",
+        size(sample["memory_bytes"]) if "memory_bytes" in sample else "",
+        f"{sample['temperature_c']} °C" if "temperature_c" in sample else "",
+        f"{sample['power_w']:.0f} W" if "power_w" in sample else "",
+    ]
+    return f"GPU {sample.get('index', '')} " + ", ".join(word for word in told if word)
 
 
 def numbers(state: RunState) -> str:

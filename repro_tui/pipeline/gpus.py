@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from urllib.parse import urlsplit
 
 from repro_tui.engines.base import GpuRequest
 from repro_tui.engines.gpus.discover import discover
+from repro_tui.engines.gpus.requests import is_elsewhere
 from repro_tui.engines.gpus.select import busy, select
 from repro_tui.events import CheckResult, CheckStatus
 from repro_tui.pipeline import containers
@@ -25,7 +25,7 @@ def choose_gpus(context: Context, request: GpuRequest, engine_host: str) -> None
     host has not what is asked for.
     """
     context.gpus = request
-    if not _is_here(engine_host):
+    if is_elsewhere(context.engine.capabilities().get("gpus", "")):
         context.notice("info", f"which GPUs {engine_host} has is its daemon's to say; they are not watched from here")
         return
     chosen = select(request, discover())
@@ -76,8 +76,3 @@ def look_from_inside(context: Context) -> None:
             required=False,
         )
     )
-
-
-def _is_here(host: str) -> bool:
-    parts = urlsplit(host)
-    return parts.scheme in {"", "unix"} or parts.hostname in {"localhost", "127.0.0.1", "::1"}

@@ -73,3 +73,9 @@ def test_a_failed_run_does_not_list_what_was_never_made() -> None:
         state.apply(CheckResult(at=0, name=name, component="metrics", status=CheckStatus.NOT_RUN))
     state.apply(RunFinished(at=1, verdict=Verdict.FAILED, exit_code=4, summary="It crashed."))
     assert list(words.summary(state)) == ["  2 checks not made", "", "FAILED: It crashed."]
+
+
+def test_a_gpu_says_what_its_driver_tells() -> None:
+    whole = {"index": "0", "utilisation_percent": 97, "memory_bytes": 3 << 30, "temperature_c": 61, "power_w": 512.3}
+    assert words.gpu(whole) == f"GPU 0 97 %, {words.size(3 << 30)}, 61 °C, 512 W"
+    assert words.gpu({"index": "0:1", "memory_bytes": 0}) == f"GPU 0:1 {words.size(0)}"

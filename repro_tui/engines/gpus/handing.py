@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repro_tui.engines.base import GpuRequest, Mount
@@ -57,6 +57,7 @@ def hand(
     """Return what a container gets for a request; raises InfrastructureError or EngineError with what to do."""
     found = found or discover(ground)
     gpus = select(request, found)
+    found = replace(found, gpus=tuple(gpu for gpu in found.gpus if gpu.vendor == gpus[0].vendor))
     embedded_way(ground, found).check()
     nodes = [*shared_nodes(gpus[0], ground), *dict.fromkeys(node for gpu in gpus for node in gpu.nodes)]
     if gpus[0].vendor == AMD:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from repro_tui.engines.base import GpuRequest
@@ -17,6 +17,7 @@ _CAPABILITIES = [["gpu", "utility", "compute"]]
 _FIRST_WITH_CDI = 25
 _FIRST_WITH_CDI_FOLDERS = 5
 _NOT, _TO_DO = "not available ", "; to do: "
+_ELSEWHERE = ", of the daemon's host"
 TOOLKIT_REMEDY = (
     "Install NVIDIA's container toolkit (package nvidia-container-toolkit), then: "
     "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
@@ -55,17 +56,26 @@ def refusal(capability: str) -> tuple[str, str] | None:
     return f"it hands no GPU to a container: {why or 'it does not say how'}", remedy
 
 
+def is_elsewhere(capability: str) -> bool:
+    """Say whether the GPUs that an engine hands on are of another host than this, where they cannot be looked at."""
+    return _ELSEWHERE in capability
+
+
 # --- Docker -----------------------------------------------------------------------------------------------------------
 
 
 def docker_way(info: Mapping[str, Any], *, local: bool, ground: Ground = HERE, found: Found | None = None) -> Way:
     """Return how a daemon hands GPUs on, by what `docker info` says; of a local one this host is asked too."""
-    if local:
-        found = found or discover.discover(ground)
-        if not found.gpus:
-            return Way("", found.problem or "no GPU on this host", found.remedy)
-        if found.gpus[0].vendor == AMD:
-            return _amd_way(found)
+    if not local:
+        way = _docker_nvidia(info, local=False, ground=ground)
+        return replace(way, words=way.words + _ELSEWHERE)
+    found = found or discover.discover(ground)
+    if not found.gpus:
+        return Way("", found.problem or "no GPU on this host", found.remedy)
+    return _amd_way(found) if found.gpus[0].vendor == AMD else _docker_nvidia(info, local=True, ground=ground)
+
+
+def _docker_nvidia(info: Mapping[str, Any], *, local: bool, ground: Ground) -> Way:
     folders = tuple(info.get("CDISpecDirs") or ())
     major = _major(str(info.get("ServerVersion", "")))
     devices = cdi.of_qualified(
@@ -89,13 +99,13 @@ def docker_way(info: Mapping[str, Any], *, local: bool, ground: Ground = HERE, f
 
 def docker_settings(way: Way, request: GpuRequest, found: Found | None, ground: Ground = HERE) -> dict[str, Any]:
     """Return the keywords that the SDK's `create` gets. `found` None is a daemon whose host cannot be looked at."""
-    way.check()
-    if way.how == "nodes":
-        gpus = select(request, found or Found())
+    gpus = select(request, found) if found is not None else ()
+    if gpus and gpus[0].vendor == AMD:
         return {
             "devices": [f"{node}:{node}:rw" for node in _amd_nodes(gpus)],
             "group_add": [str(gid) for gid in _groups(gpus, ground)],
         }
+    way.check()
     if way.how == "nvidia":
         return {"device_requests": [_device_request("nvidia", **_nvidia_wanted(request, found))]}
     return {"device_requests": [_device_request("cdi", ids=_cdi_wanted(way, request, found))]}
@@ -178,6 +188,7 @@ def podman_request(
     """Return what Podman is asked for; raises EngineError where it hands no GPU on."""
     found = found or discover.discover(ground)
     gpus = select(request, found)
+    found = replace(found, gpus=tuple(gpu for gpu in found.gpus if gpu.vendor == gpus[0].vendor))
     way = podman_way(version, rootless=rootless, ground=ground, found=found)
     way.check()
     if way.how == "cdi":

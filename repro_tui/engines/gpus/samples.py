@@ -44,8 +44,9 @@ class Watch:
 
     def close(self) -> None:
         """Look a last time, and end; waits a moment for a driver that does not answer, and no longer."""
-        self._stop.set()
-        self._thread.join(_LAST_LOOK_S)
+        if not self._stop.is_set():
+            self._stop.set()
+            self._thread.join(_LAST_LOOK_S)
 
     def _run(self) -> None:
         with contextlib.ExitStack() as stack:

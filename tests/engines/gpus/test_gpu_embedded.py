@@ -79,6 +79,12 @@ def test_amd_needs_no_libraries(lab: Lab) -> None:
     assert handed.mounts[0].read_only
 
 
+def test_amds_of_a_host_with_both_vendors(lab: Lab) -> None:
+    nvidia(lab).amd(1)
+    handed = hand(GpuRequest(ids=("GPU-000000000000abc0",)), {}, lab.ground)
+    assert [target for _, target in handed.devices] == ["/dev/kfd", "/dev/dri/renderD128"]
+
+
 def test_variables_that_would_not_find_the_driver(lab: Lab) -> None:
     with pytest.raises(EngineError, match="LD_LIBRARY_PATH has no /usr/local/nvidia/lib64") as caught:
         hand(ONE, {"LD_LIBRARY_PATH": "/elsewhere"}, nvidia(lab).ground)

@@ -10,7 +10,14 @@ import pytest
 from repro_tui.engines.base import GpuRequest
 from repro_tui.engines.gpus import cdi
 from repro_tui.engines.gpus.discover import discover
-from repro_tui.engines.gpus.requests import docker_settings, docker_way, podman_request, podman_way, refusal
+from repro_tui.engines.gpus.requests import (
+    docker_settings,
+    docker_way,
+    is_elsewhere,
+    podman_request,
+    podman_way,
+    refusal,
+)
 from repro_tui.errors import EngineError, InfrastructureError
 from tests.engines.gpus.gpu_lab import MIG, UUIDS, FakeNvml, Lab, divided, gpu
 
@@ -236,6 +243,20 @@ def test_specifications_in_json_and_of_others(lab: Lab) -> None:
     found = cdi.read(ground=lab.ground)
     assert found.names == {"all", "0"}
     assert found.files == ("/etc/cdi/nvidia.json",)
+
+
+def test_amds_of_a_host_with_both_vendors(lab: Lab) -> None:
+    nvidia(lab).amd(1)
+    ids = GpuRequest(ids=("GPU-000000000000abc0",))
+    assert docker(lab, OLD, ids)["devices"][0] == "/dev/kfd:/dev/kfd:rw"
+    assert podman_request(ids, "4.3.1", rootless=True, ground=lab.ground).arguments[0] == "--device=/dev/kfd"
+    (asked,) = docker(lab, OLD, ALL)["device_requests"]
+    assert asked["DeviceIDs"] == list(UUIDS)
+
+
+def test_gpus_elsewhere_are_told_apart(lab: Lab) -> None:
+    assert is_elsewhere(docker_way(OLD, local=False).capability)
+    assert not is_elsewhere(docker_way(OLD, local=True, ground=nvidia(lab).ground).capability)
 
 
 def test_what_capabilities_say() -> None:
