@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _GONE_AFTER_S = 60.0
 """How long a daemon may be silent before the container counts as lost."""
 _RETRY_S = 0.5
+_LEAVING_S = 1.5
+_ENDINGS = (137, 143)
+"""What SIGKILL and SIGTERM leave, which is how a daemon ends its containers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +245,24 @@ class DockerRunning:
             peak = max(peak, self._spec.limits.memory_bytes or 0)
         elif state.get("Dead"):
             return Outcome(EndReason.LOST, None, elapsed_s, peak, "the container was removed behind our back")
+        elif code in _ENDINGS and self._daemon_leaves():
+            return Outcome(EndReason.LOST, None, elapsed_s, peak, "the daemon went away and took the container with it")
         elif 128 < code <= 192:
             reason = EndReason.SIGNALLED
         else:
             reason = EndReason.EXITED
         return Outcome(reason, code, elapsed_s, peak, detail)
+
+    def _daemon_leaves(self) -> bool:
+        """Say whether the daemon is about to end: it ends its containers first, and then answers for a moment yet."""
+        deadline = time.monotonic() + _LEAVING_S
+        try:
+            while time.monotonic() < deadline:
+                self._client.api.ping()
+                time.sleep(0.1)
+        except Exception:  # whatever it is, it does not answer
+            return True
+        return False
 
 
 def _stats(answer: dict[str, Any]) -> Usage | None:
