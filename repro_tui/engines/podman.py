@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -23,6 +24,7 @@ from repro_tui.errors import DriftError, EngineError
 from repro_tui.images.model import Image
 
 _START_TIMEOUT_S = 300.0
+_FOLDER = "repro-tui-podman-"
 _BEING_MADE_S = 30.0
 """How long a start that outlived its worker is waited for."""
 
@@ -111,7 +113,7 @@ class PodmanEngine:
         wanted = None if spec.gpus is None else podman_request(spec.gpus, _version(host), rootless=host.rootless)
         if wanted is not None:
             podman = replace(podman, options=(*podman.options, *wanted.options))
-        with tempfile.TemporaryDirectory(prefix="repro-tui-podman-") as name:
+        with tempfile.TemporaryDirectory(prefix=_folder_prefix()) as name:
             folder = Path(name)
             podman_arguments.furnish(spec, setting, folder)
             arguments = podman_arguments.arguments(spec, setting, folder)
@@ -144,6 +146,7 @@ class PodmanEngine:
 
     def sweep(self) -> list[str]:
         """Remove containers of dead workers of this machine."""
+        _sweep_folders()
         found = self._host()
         if found.podman is None:
             return []
@@ -191,6 +194,22 @@ def remove(names: Sequence[str]) -> None:
             podman.remove([name])
 
 
+def _folder_prefix() -> str:
+    """Return how our temporary folders begin: with whose they are, so that those of a dead worker can be told."""
+    worker = workers.current()
+    return f"{_FOLDER}{worker.pid}-{worker.start_ticks}-"
+
+
+def _sweep_folders() -> None:
+    here = workers.current()
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*-*"):
+        pid, ticks = folder.name.removeprefix(_FOLDER).split("-")[:2]
+        if pid.isdecimal() and ticks.isdecimal() and replace(here, pid=int(pid), start_ticks=int(ticks)).is_dead():
+            with contextlib.suppress(OSError):
+                if folder.lstat().st_uid == os.geteuid():
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _being_made(names: Sequence[str]) -> bool:
     wanted = {f"--name={name}".encode() for name in names}
     for folder in Path("/proc").glob("[1-9]*"):
@@ -224,7 +243,7 @@ def _pull(podman: Podman, image: Image, progress: Progress) -> None:
     name = f"repro-tui-{_hex(image)[:12]}"
     total = sum(layer.size_bytes for layer in image.layers)
     sizes = {layer.blob: layer.size_bytes for layer in image.layers}
-    with tempfile.TemporaryDirectory(prefix="repro-tui-podman-") as folder:
+    with tempfile.TemporaryDirectory(prefix=_folder_prefix()) as folder:
         try:
             _layout(image, Path(folder, name))
         except (OSError, ValueError) as error:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
-import resource
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +19,9 @@ from typing import Any
 import pytest
 
 from repro_tui.engines import workers
-from repro_tui.engines.base import ContainerSpec, EndReason, Limits, Mount
+from repro_tui.engines.base import EndReason
 from repro_tui.engines.podman import PodmanEngine, tag
-from repro_tui.engines.podman_arguments import Setting, arguments, furnish
-from repro_tui.engines.podman_command import LABEL, Podman, environment, last_words
-from repro_tui.engines.podman_seccomp import profile
+from repro_tui.engines.podman_command import LABEL, Podman, environment
 from repro_tui.errors import DriftError, EngineError
 from repro_tui.images.model import Layer
 from tests.engines.engine_bench import (
@@ -45,166 +42,6 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 def nothing(done: int, total: int, text: str) -> None:
     del done, total, text
-
-
-# --- The arguments, word for word -------------------------------------------------------------------------------------
-
-SPEC = ContainerSpec(
-    name="repro-tui-1-train", run_id="1", argv=["/usr/bin/python3", "-c", 'print("ä")'], environment={"A": "b=c\nd"},
-    log=Path("/runs/1/log"), limits=Limits(memory_bytes=1 << 30, processes=64, cpus=1.5, shared_memory_bytes=1 << 20),
-    mounts=[Mount(Path("/data/a:b,c"), "/inputs/data"), Mount(Path("/runs/1/out"), "/out", read_only=False)],
-)  # fmt: skip
-SETTING = Setting("ab" * 32, "1000:1000", rootless=False, held={"memory", "pids", "cpu"}, init="/usr/bin/catatonit")
-
-
-def test_the_sandbox_is_asked_for_word_for_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "current", lambda: "worker")
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
-    assert arguments(SPEC, SETTING, Path("/f")) == [
-        "--detach", "--pull=never", "--name=repro-tui-1-train", "--label=org.repro-tui.worker=worker",
-        "--label=org.repro-tui.run=1", "--conmon-pidfile=/f/monitor", "--pidfile=/f/first", "--log-driver=passthrough",
-        "--unsetenv-all", "--env-host=false", "--http-proxy=false", "--env=A=b=c\nd", "--env=HOSTNAME=repro-tui",
-        "--env=PWD=/out", "--workdir=/out", "--hostname=repro-tui", "--user=1000:1000", "--passwd=false", "--no-hosts",
-        "--network=none", "--ipc=private", "--pid=private", "--uts=private", "--read-only", "--read-only-tmpfs=false",
-        "--tmpfs=/tmp:rw,exec,nosuid,nodev,mode=1777,size=1073741824", "--shm-size=1048576b", "--cap-drop=all",
-        "--security-opt=no-new-privileges", "--security-opt=label=disable", "--init",
-        "--init-path=/usr/bin/catatonit", "--systemd=false", "--sdnotify=ignore", "--no-healthcheck", "--umask=0022",
-        "--ulimit=core=0:0", "--ulimit=nofile=1024:4096", "--ulimit=nproc=1024:1024",
-        "--volume=/f/mount-0:/inputs/data:ro,nosuid,nodev,rprivate",
-        "--volume=/f/mount-1:/out:rw,nosuid,nodev,rprivate",
-        '--entrypoint=["/usr/bin/python3", "-c", "print(\\"\\u00e4\\")"]',
-        "--pids-limit=64", "--memory=1073741824b", "--memory-swap=1073741824b", "--cpus=1.5", "ab" * 32,
-    ]  # fmt: skip
-
-
-def test_without_root_the_user_stays_the_caller_and_no_limit_is_asked_for_in_vain() -> None:
-    given = arguments(replace(SPEC, network=True), replace(SETTING, rootless=True, held=()), Path("/f"))
-    assert "--userns=keep-id" in given
-    assert "--network=private" in given
-    assert not [word for word in given if word.startswith(("--memory", "--pids-limit", "--cpus"))]
-
-
-def test_what_cannot_be_mounted_is_an_error(tmp_path: Path) -> None:
-    colon = replace(SPEC, mounts=[Mount(tmp_path, "/inputs/a:b")])
-    with pytest.raises(EngineError, match="colon"):
-        furnish(colon, SETTING, tmp_path)
-    with pytest.raises(EngineError, match=r"a:b,c.* is not there"):
-        furnish(SPEC, SETTING, tmp_path)
-
-
-def test_the_filter_takes_namespaces_away_and_keeps_the_rest(tmp_path: Path) -> None:
-    given = tmp_path / "seccomp.json"
-    rules = [{"names": ["read", "unshare", "clone", "mount"], "action": "SCMP_ACT_ALLOW", "args": []}]
-    given.write_text(json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules}))
-    narrowed = json.loads(profile(given) or "")
-    assert narrowed["defaultAction"] == "SCMP_ACT_ERRNO"
-    allowed = [rule for rule in narrowed["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW"]
-    assert [rule["names"] for rule in allowed] == [["read"], ["socket"], ["clone"], ["clone"]]
-    assert all(rule["args"] for rule in allowed[1:])
-    assert profile(tmp_path / "none") is None
-
-
-def test_the_last_error_is_what_is_said() -> None:
-    assert last_words('time="…" level=warning msg="x"\nError: no such container\n') == "no such container"
-    assert last_words("") == ""
-
-
-def test_a_run_time_folder_of_somebody_else_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert environment()["XDG_RUNTIME_DIR"] == str(tmp_path)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
-    assert "XDG_RUNTIME_DIR" not in environment()
-
-
-# --- Whether it works here: a program that says what a host would -----------------------------------------------------
-
-INFO: dict[str, Any] = {
-    "host": {
-        "cgroupVersion": "v2", "cgroupManager": "systemd", "cgroupControllers": ["memory", "pids"],
-        "ociRuntime": {"name": "crun"}, "serviceIsRemote": False,
-        "security": {"rootless": True, "seccompEnabled": False, "seccompProfilePath": ""},
-        "idMappings": {kind: [{"size": 1}, {"size": 65536}] for kind in ("uidmap", "gidmap")},
-    },
-    "store": {"graphDriverName": "overlay", "graphRoot": "/g", "graphStatus": {"Backing Filesystem": "extfs"}},
-    "version": {"Version": "5.2.1"},
-}  # fmt: skip
-
-
-@pytest.fixture
-def podman_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PodmanEngine]:
-    def says(error: str = "", **changed: dict[str, Any]) -> PodmanEngine:
-        (tmp_path / "info").write_text(
-            json.dumps({name: {**part, **changed.get(name, {})} for name, part in INFO.items()})
-        )
-        program = tmp_path / "podman"
-        fails = f"echo 'Error: {error}' >&2; exit 125" if error else f"cat {tmp_path}/info"
-        program.write_text(f"#!/bin/sh\ncase $1 in info) {fails};; *) echo --unsetenv-all;; esac\n")
-        program.chmod(0o755)
-        for name in ("catatonit", "cat"):
-            if not (tmp_path / name).exists():
-                (tmp_path / name).symlink_to(shutil.which(name) or "/bin/true")
-        monkeypatch.setenv("PATH", str(tmp_path))
-        for name in ("CONTAINER_HOST", "CONTAINER_CONNECTION"):
-            monkeypatch.delenv(name, raising=False)
-        return PodmanEngine()
-
-    return says
-
-
-ONE_UID = {kind: [{"size": 1}] for kind in ("uidmap", "gidmap")}
-
-
-@pytest.mark.parametrize(
-    ("changed", "reason", "remedy"),
-    [
-        ({"version": {"Version": "3.4.4"}}, "Podman 3.4.4 is too old", "4 or later"),
-        ({"host": {"serviceIsRemote": True}}, "talk to a service", "remote = true"),
-        (
-            {"host": {"security": {"rootless": True}, "idMappings": ONE_UID}},
-            "no range of subordinate uids",
-            "usermod --add-subuids",
-        ),
-        ({"store": {"graphDriverName": "vfs"}}, "vfs", 'driver = "overlay"'),
-        ({"store": {"graphDriverName": "overlay", "graphStatus": {"Backing Filesystem": "nfs"}}}, "nfs", "graphroot"),
-        ({"error": 'exec: "newuidmap": executable file not found in $PATH'}, "newuidmap", "install uidmap"),
-        ({"error": "mkdir /run/user/0: permission denied"}, "permission denied", "XDG_RUNTIME_DIR"),
-    ],
-)
-def test_what_does_not_work_comes_with_a_remedy(
-    podman_says: Callable[..., PodmanEngine], changed: dict[str, Any], reason: str, remedy: str
-) -> None:
-    answer = podman_says(**changed).availability()
-    assert not answer.ok
-    assert reason in answer.reason
-    assert remedy in answer.remedy
-
-
-def test_limits_of_an_ordinary_user_are_those_that_are_delegated(podman_says: Callable[..., PodmanEngine]) -> None:
-    engine = podman_says()
-    assert engine.availability().ok
-    held = engine.capabilities()
-    assert held["memory"].startswith("enforced (cgroup v2")
-    assert held["cpus"] == "enforced (whole CPUs, by affinity)"
-    assert "may make its own user namespace" in held["user"]
-    engine = podman_says(host={**INFO["host"], "cgroupVersion": "v1", "cgroupManager": "cgroupfs"})
-    assert engine.capabilities()["memory"].startswith("sampled")
-
-
-def test_another_machines_podman_is_refused(
-    podman_says: Callable[..., PodmanEngine], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = podman_says()
-    monkeypatch.setenv("CONTAINER_HOST", "ssh://elsewhere")
-    answer = engine.availability()
-    assert (answer.ok, answer.remedy) == (False, "unset CONTAINER_HOST")
-
-
-def test_without_podman_nothing_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    engine = PodmanEngine()
-    assert "not installed" in engine.availability().reason
-    assert engine.sweep() == []
-    assert engine.capabilities()
 
 
 # --- Real containers --------------------------------------------------------------------------------------------------
@@ -301,6 +138,19 @@ def test_a_container_that_a_dead_worker_left_gives_way(bench: Bench) -> None:
     )  # fmt: skip
     assert bench.run("print('mine')").ok
     assert bench.log.read_text() == "mine\n"
+
+
+@pytest.mark.engine
+@on_podman
+def test_the_folder_of_a_dead_worker_is_swept(bench: Bench) -> None:
+    dead, mine = (Path(tempfile.gettempdir()) / f"repro-tui-podman-{whose}-test" for whose in ("4194303-1", "nobody-1"))
+    for folder in (dead, mine):
+        folder.mkdir()
+        (folder / "mount-0").symlink_to(bench.folder)
+    bench.engine.sweep()
+    assert not dead.exists()
+    shutil.rmtree(mine)  # was left alone
+    assert bench.folder.is_dir()
 
 
 # --- Without root -----------------------------------------------------------------------------------------------------
