@@ -141,17 +141,25 @@ class Store:
         return self._blob_path(sha256).is_file()
 
     def put_file(
-        self, source: Path, *, sha256: str | Collection[str], component: str, where: str = "", move: bool = False
+        self,
+        source: Path,
+        *,
+        sha256: str | Collection[str],
+        component: str,
+        where: str = "",
+        move: bool = False,
+        observed: str = "",
     ) -> Path:
         """Keep a file under its digest and return where it is; `move` takes it away from `source` (in scratch).
 
-        Of several digests the file must have one. Raises DigestMismatchError, naming `component` and `where` (else the
-        source), for other bytes.
+        `observed` is the digest of a file to move, where the caller took it of every byte that it wrote. Of several
+        digests the file must have one. Raises DigestMismatchError, naming `component` and `where` (else the source),
+        for other bytes.
         """
         if not move:
             with source.open("rb", buffering=0) as stream:
                 return self.put_stream(stream, sha256=sha256, component=component, where=where or str(source))
-        observed = sha256_file(source)
+        observed = observed or sha256_file(source)
         _expect(observed, sha256, component, where or str(source))
         path = self._blob_path(observed)
         with disk_errors(self.root):

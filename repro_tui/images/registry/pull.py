@@ -78,7 +78,7 @@ def fetch_blob(
             download.run()
         return store.put_file(
             download.target, sha256=sha256, component=f"layer {wanted.digest[:19]}…", where=str(transport.reference),
-            move=True,
+            move=True, observed=download.observed,
         )  # fmt: skip
 
 
@@ -95,6 +95,7 @@ class _Download:
         self._digest = hashlib.sha256()
         self._have = 0
         self.resumed = False
+        self.observed = ""
 
     def run(self) -> None:
         """Bring all of it, and check it."""
@@ -102,7 +103,7 @@ class _Download:
             self._take_up(file)
             if self._have < self._wanted.size_bytes:
                 self._transport.retrying(lambda: self._try(file), moved=lambda: self._have)
-        observed = self._digest.hexdigest()
+        self.observed = observed = self._digest.hexdigest()
         if "sha256:" + observed != self._wanted.digest:
             if not self.resumed:
                 self.forget()

@@ -54,6 +54,10 @@ def _hint(context: Context) -> str:
     pins = context.loaded.manifest
     lock_path = pins.environment.lock
     damaged = context.engine.name == "embedded" and compare_files(context.image.inventory, context.run.files)
+    if damaged and context.image.origin == "pulled":
+        options = ["--store", str(context.store.root), "--platform", pins.image.platform, "--verify"]
+        command = shlex.join(["repro-tui", "image", "pull", context.image.reference, *options])
+        return f"files of the image were changed in the store; `{command}` makes it anew"
     if damaged and lock_path is not None:
         lock = context.loaded.resolve(lock_path)
         options = [
