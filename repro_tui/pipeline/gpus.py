@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 
@@ -54,6 +55,7 @@ def look_from_inside(context: Context) -> None:
             pass
         supervised.result("the GPU probe")
     facts = seen.read_gpus(out / "gpus.json")
+    os.replace(out / "gpus.json", context.run.path / "gpus.json")
     shutil.rmtree(out, ignore_errors=True)
     request = context.gpus
     count = len(context.gpu_devices) or len(request.ids) or request.count or None

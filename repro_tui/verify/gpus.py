@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,21 @@ _WHERE = "resources.gpus"
 
 
 def read_gpus(path: Path) -> dict[str, Any]:
-    """Return what the probe wrote; raises InfrastructureError where that is nothing."""
+    """Return what the probe wrote; raises InfrastructureError where that is nothing. A link is not followed."""
     try:
-        facts = json.loads(path.read_bytes())
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            facts = json.loads(file.read())
     except (OSError, ValueError) as error:
         raise InfrastructureError(f"the GPU probe left no answer: {error}", where=str(path)) from None
-    if not isinstance(facts, dict) or not isinstance(facts.get("gpus"), list):
+    gpus = facts.get("gpus") if isinstance(facts, dict) else None
+    if not isinstance(gpus, list) or not all(_is_gpu(each) for each in gpus):
         raise InfrastructureError("the GPU probe's answer is not what it writes", where=str(path))
-    return facts
+    return dict(facts)
+
+
+def _is_gpu(value: Any) -> bool:
+    kinds = {"name": str, "uuid": str, "memory_bytes": int, "compute_capability": str}
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
 
 
 def check_gpus(facts: Mapping[str, Any], *, count: int | None, uuids: Sequence[str] = ()) -> None:

@@ -87,6 +87,7 @@ def test_a_run_with_a_gpu(start: Start) -> None:
     assert host["gpu_runtime"] == "CUDA 12.4, its driver up to 12.4"
     assert host["driver"] == "550.54.15"
     assert "bf16 yes" in host["gpu_math"]
+    assert json.loads((project.only_run() / "gpus.json").read_text()) == SEEN
     (check,) = [check for check in done.report["checks"] if check["name"] == "GPU"]
     assert (check["status"], check["required"]) == ("match", False)
     sample = events(project, "resources")[-1]["gpus"][0]

@@ -123,10 +123,17 @@ def test_a_probe_that_cannot_write_says_so(arguments: list[str]) -> None:
     assert done.stderr
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"gpus": 1}', "{"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"gpus": 1}', '{"gpus": [1]}', '{"gpus": [{"name": "A"}]}', "{"])
 def test_an_answer_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "gpus.json").write_text(text)
     with pytest.raises(InfrastructureError):
+        read_gpus(tmp_path / "gpus.json")
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text('{"gpus": []}')
+    (tmp_path / "gpus.json").symlink_to("elsewhere")
+    with pytest.raises(InfrastructureError, match="left no answer"):
         read_gpus(tmp_path / "gpus.json")
 
 
