@@ -16,6 +16,7 @@ from repro_tui.errors import InfrastructureError
 from repro_tui.events import CheckResult, CheckStatus
 from repro_tui.manifest.canonical import digest
 from repro_tui.verify.listing import Entry, FileDifference, closed_paths, compare_listings, read_listing
+from repro_tui.verify.probe import UNKNOWN
 
 COMPONENTS = ("python", "variables", "libraries", "base", "distributions", "other")
 """Parts of the summary that have a hash of their own, in the order in which their differences are named."""
@@ -84,10 +85,12 @@ def compare(
 
 
 def compare_files(inventory: Path, observed_files: Path) -> list[Difference]:
-    """Return how the files that the probe saw differ from those that the image was assembled from."""
-    return [
-        _named(each, "files", "") for each in compare_listings(read_listing(inventory), read_listing(observed_files))
-    ]
+    """Return how the files that the probe saw differ from those of the image; what it keeps closed must be so."""
+    expected, observed = read_listing(inventory), read_listing(observed_files)
+    for path in closed_paths(inventory):
+        if path in observed and observed[path].value == UNKNOWN:
+            del observed[path]
+    return [_named(each, "files", "") for each in compare_listings(expected, observed)]
 
 
 def compare_hosts(expected: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Difference]:

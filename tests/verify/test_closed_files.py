@@ -1,0 +1,39 @@
+"""Files that an image keeps from the user of every container: known, and no reason to doubt the hash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro_tui.events import CheckStatus
+from repro_tui.verify.environment import COMPONENTS, compare_files, environment_checks, environment_hash
+
+OPEN = {"path": "/etc/open", "type": "file", "mode": "0644", "size": 1, "sha256": "a" * 64, "owner": "image"}
+CLOSED = {"path": "/etc/shadow", "type": "unreadable", "mode": "0040", "owner": "image"}
+
+
+def listing(path: Path, *lines: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("found", "differences"),
+    [("unknown", 0), ("b" * 64, 1)],
+    ids=["closed", "opened by somebody"],
+)
+def test_what_the_image_keeps_closed_is_expected_to_be_so(found: str, differences: int, tmp_path: Path) -> None:
+    inventory = listing(tmp_path / "inventory.jsonl", OPEN, CLOSED)
+    shadow = {**OPEN, "path": "/etc/shadow", "sha256": found}
+    files = listing(tmp_path / "files.jsonl", OPEN, shadow)
+    assert len(compare_files(inventory, files)) == differences
+    summary = {"schema": 1, **{name: {} for name in COMPONENTS}, "unreadable": ["/etc/shadow"]}
+    pinned = environment_hash(summary)
+    first, *_ = environment_checks(summary, at=0.0, pinned_hash=pinned, inventory=inventory, observed_files=files)
+    assert first.status is CheckStatus.MATCH
+    summary["unreadable"] = ["/etc/shadow", "/etc/other"]
+    first, *_ = environment_checks(summary, at=0.0, pinned_hash=pinned, inventory=inventory, observed_files=files)
+    assert (first.status, first.detail) == (CheckStatus.UNVERIFIABLE, "not readable in the container: /etc/other")
