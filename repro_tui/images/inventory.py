@@ -3,7 +3,8 @@
 One JSON object a line, sorted by path: `path` (absolute in the image), `type` ("file", "folder", "link"), `mode`
 (octal text), `size` and `sha256` of a file, `target` of a link, `owner`: the package and version it came from, or
 "image" for what the assembler itself writes. A layer's own list also has `offset`: where the content begins in the tar.
-A pulled image may have files and folders that the user of a container may not read: their type is "unreadable".
+A pulled image may have files and folders that the user of a container may not read: their type is "unreadable", and
+the owner's bits of their mode are what that user may do all the same.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 from repro_tui.errors import InfrastructureError
 from repro_tui.events import CheckResult, CheckStatus
 from repro_tui.manifest.canonical import digest
-from repro_tui.verify.listing import Entry, FileDifference, closed_paths, compare_listings, read_listing
+from repro_tui.verify.listing import Entry, FileDifference, compare_listings, read_listing, unreadable_paths
 from repro_tui.verify.probe import UNKNOWN
 
 COMPONENTS = ("python", "variables", "libraries", "base", "distributions", "other")
@@ -85,9 +85,9 @@ def compare(
 
 
 def compare_files(inventory: Path, observed_files: Path) -> list[Difference]:
-    """Return how the files that the probe saw differ from those of the image; what it keeps closed must be so."""
+    """Return how the files that the probe saw differ from those of the image; what nobody may read there must be so."""
     expected, observed = read_listing(inventory), read_listing(observed_files)
-    for path in closed_paths(inventory):
+    for path in unreadable_paths(inventory):
         if path in observed and observed[path].value == UNKNOWN:
             del observed[path]
     return [_named(each, "files", "") for each in compare_listings(expected, observed)]
@@ -117,7 +117,7 @@ def environment_checks(
 
     `observed` None is a probe that told nothing; `expected` is the recorded summary. Without a record, and the hash
     not matching, the files are compared with the image's `inventory`. A file that the probe could not read makes the
-    hash unverifiable, unless the image itself keeps it from the user of every container. Without a pin and without a
+    hash unverifiable, unless the image keeps it from every use by a container's user. Without a pin and without a
     record nothing is required where the image's digest is pinned, and the environment is unverifiable where it is not.
     """
     pinned = pinned_hash or (environment_hash(expected) if expected is not None else None)
@@ -133,8 +133,8 @@ def environment_checks(
             )
         ]
     observed_hash = environment_hash(observed)
-    closed = closed_paths(inventory) if inventory is not None else set[str]()
-    unreadable = [path for path in map(str, observed.get("unreadable", ())) if path not in closed]
+    closed = unreadable_paths(inventory) if inventory is not None else dict[str, bool]()
+    unreadable = [path for path in map(str, observed.get("unreadable", ())) if not closed.get(path, False)]
     differences: list[Difference] = []
     checks: list[CheckResult] = []
     if pinned is not None and observed_hash != pinned and expected is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repro_tui.errors import InfrastructureError
+from repro_tui.verify.metrics import open_output
 
 GPU_PROBE = Path(__file__).with_name("gpu_probe.py")
 """The file to run inside the container; it imports torch, so the host never imports it."""
@@ -20,14 +20,15 @@ COMPARED = ("driver", "gpus", "gpu_runtime", "cudnn")
 """Facts of a host whose difference a person should know of where results differ."""
 
 _WHERE = "resources.gpus"
+_MOST_BYTES = 1 << 20
 
 
 def read_gpus(path: Path) -> dict[str, Any]:
-    """Return what the probe wrote; raises InfrastructureError where that is nothing. A link is not followed."""
+    """Return what the probe wrote; raises InfrastructureError where that is nothing. A link or a pipe is not read."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            facts = json.loads(file.read())
-    except (OSError, ValueError) as error:
+        with open_output(path.parent, path.name) as file:
+            facts = json.loads(file.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise InfrastructureError(f"the GPU probe left no answer: {error}", where=str(path)) from None
     gpus = facts.get("gpus") if isinstance(facts, dict) else None
     if not isinstance(gpus, list) or not all(_is_gpu(each) for each in gpus):

@@ -68,13 +68,18 @@ def read_listing(path: Path) -> dict[str, Entry]:
     return found
 
 
-def closed_paths(path: Path) -> set[str]:
-    """Return what an image's inventory says no container's user may read: nothing that runs there depends on it."""
-    found: set[str] = set()
+def unreadable_paths(path: Path) -> dict[str, bool]:
+    """Return what the probe cannot read by an image's inventory, and of each whether it is closed to every use.
+
+    What is not closed may be hidden from the probe and still be used: a program that may be run and not read, and
+    whatever lies in a folder that may be entered and not listed.
+    """
+    found: dict[str, bool] = {}
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
+        for line in lines:  # sorted, so folders come before what lies in them
             if '"unreadable"' in line and (body := json.loads(line))["type"] == "unreadable":
-                found.add(body["path"])
+                name = body["path"]
+                found[name] = found.get(name.rpartition("/")[0], False) or not int(body["mode"], 8) & 0o500
     return found
 
 

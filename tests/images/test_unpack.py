@@ -19,6 +19,7 @@ from repro_tui.images.assemble import verify_image
 from repro_tui.images.model import Image
 from repro_tui.images.pulled import pull
 from repro_tui.images.unpack import MOUNT_POINTS, UID, read_layer
+from repro_tui.verify.listing import unreadable_paths
 from tests.images.registry_lab import digest, image_of, layer_of
 
 PLATFORM = "linux/amd64"
@@ -117,6 +118,16 @@ def test_what_an_engine_would_not_let_the_user_read_is_closed_here_too(unpacked:
     assert verify_image(image) == []
     remove_tree(image.root)
     assert not image.root.exists()
+
+
+def test_what_can_be_used_unread_is_told_from_what_is_closed(unpacked: Callable[..., Image]) -> None:
+    layer = layer_of(
+        ("bin/run", b"program"), ("opt/in", None), ("opt/in/library", b"x"), ("opt/in/secret", b"x"), ("srv", None),
+        modes={"bin/run": 0o711, "opt/in": 0o711, "opt/in/secret": 0o600, "srv": 0o700},
+    )  # fmt: skip
+    assert unreadable_paths(unpacked(layer).inventory) == {
+        "/bin/run": False, "/opt/in": False, "/opt/in/library": False, "/opt/in/secret": True, "/srv": True,
+    }  # fmt: skip
 
 
 HOSTILE: dict[str, list[tuple[str, Any]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,9 @@ def test_other_gpus_than_the_recorded_ones_are_told() -> None:
         "driver: 570, recorded 550", "gpus: H100, recorded A100",
     ]  # fmt: skip
     assert gpu_differences({"gpus": []}, recorded) == []
+
+
+def test_a_pipe_in_the_answers_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gpus.json")
+    with pytest.raises(InfrastructureError, match="left no answer"):
+        read_gpus(tmp_path / "gpus.json")
