@@ -273,7 +273,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')
 
-    do_POST = do_GET  # noqa: N815 - the base class decides
+    do_POST = do_HEAD = do_GET  # noqa: N815 - the base class decides
 
     def blob(self, asked: Asked, data: bytes, *, stop_at: int | None = None, total: int | None = None) -> None:
         """Serve a blob or the rest of it, and cut the connection after `stop_at` bytes of it."""

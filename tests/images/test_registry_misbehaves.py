@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -16,6 +17,7 @@ from repro_tui.errors import DigestMismatchError, DriftError
 from repro_tui.images.pulled import pull
 from repro_tui.images.registry.credentials import Credentials
 from repro_tui.images.registry.errors import RegistryError
+from repro_tui.images.registry.push import push
 from repro_tui.images.registry.reference import Reference
 from repro_tui.images.registry.tokens import Challenge, choose
 from tests.images.image_parts import noise
@@ -332,3 +334,36 @@ def test_credentials_do_not_show_themselves() -> None:
     shown = repr(Credentials("me", "s3cret", "t0ken"))
     assert "s3cret" not in shown
     assert "t0ken" not in shown
+
+
+def test_a_registry_that_restarts_is_waited_for(fake: Fake, new_store: NewStore) -> None:
+    """Nothing listens for a moment: an error at the start, a pause once it has answered."""
+    server = fake(IMAGE)
+    again: list[FakeServer] = []
+
+    def restart(handler: Handler, asked: Asked) -> bool:
+        if not is_layer(asked) or again:
+            return False
+        again.append(server)
+        server.socket.close()
+        handler.blob(asked, BIG, stop_at=100_000)
+        return True
+
+    def rebind(words: str) -> None:
+        if "refuses" in words:
+            server.socket = socket.create_server(server.server_address)
+            notices.append(words)
+
+    server.fault = restart
+    notices: list[str] = []
+    image = pull(server.reference, PLATFORM, store=new_store("store"), notify=rebind)
+    assert image.diff_ids == (LAYER,)
+    assert notices
+
+
+def test_a_repository_that_must_be_made_first_is_told_as_that(fake: Fake, new_store: NewStore) -> None:
+    server = fake(IMAGE)
+    image = pull(server.reference, PLATFORM, store=new_store("store"))
+    server.fault = lambda handler, _: handler.answer(404)
+    with pytest.raises(RegistryError, match="knows no repository other/name to push to"):
+        push(image, f"{server.host}/other/name")

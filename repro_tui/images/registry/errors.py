@@ -58,13 +58,21 @@ def unauthorized(reference: Reference, what: str, *, with_credentials: bool, by_
     )
 
 
-def refused(reference: Reference, what: str, status: int, *, retry_after: str = "") -> RegistryError | PassingError:
+def refused(
+    reference: Reference, what: str, status: int, *, push: bool = False, retry_after: str = ""
+) -> RegistryError | PassingError:
     """Return the error for an answer that is no success, and neither 401 nor 403."""
     host = reference.host
     try:
         words = f"HTTP {status} {HTTPStatus(status).phrase}"
     except ValueError:
         words = f"HTTP {status}"
+    if status == HTTPStatus.NOT_FOUND and push:
+        return RegistryError(
+            f"{host} knows no repository {reference.path} to push to",
+            where=str(reference),
+            hint="check the name; at some registries a repository must be made first",
+        )
     if status == HTTPStatus.NOT_FOUND:
         return NotServedError(
             f"{host} does not serve {what}: it is unknown there, or no longer served",
@@ -85,8 +93,11 @@ def refused(reference: Reference, what: str, status: int, *, retry_after: str = 
     return error
 
 
-def unreachable(reference: Reference, failure: BaseException) -> RegistryError | PassingError:
-    """Return the error for a connection that failed: passing for what may pass (a reset, a time-out)."""
+def unreachable(reference: Reference, failure: BaseException, *, answered: bool) -> RegistryError | PassingError:
+    """Return the error for a connection that failed: passing for what may pass (a reset, a time-out).
+
+    A registry that `answered` before and now refuses connections is being restarted, as far as anybody can tell.
+    """
     host, where = reference.endpoint, str(reference)
     causes = list(_causes(failure))
     for cause in causes:
@@ -109,11 +120,12 @@ def unreachable(reference: Reference, failure: BaseException) -> RegistryError |
                 f"{host} cannot be reached: {words}", where=where, hint="check the reference and the network"
             )
         if isinstance(cause, ConnectionRefusedError):
-            return RegistryError(
+            error = RegistryError(
                 f"{host} refuses the connection: nothing listens there",
                 where=where,
                 hint="check the port, and that the registry runs",
             )
+            return PassingError("it refuses the connection", error) if answered else error
         if isinstance(cause, OSError) and cause.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH}:
             return RegistryError(f"{host} cannot be reached: no route", where=where, hint="check the network")
     timed_out = any(isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__ for cause in causes)

@@ -68,6 +68,7 @@ class Transport:
         self._authorization = ""
         self._credentials: Credentials | None = None
         self._credentials_sought = False
+        self._answered = False
         self._open: set[Response] = set()
 
     @property
@@ -102,7 +103,7 @@ class Transport:
                 if not delays:
                     raise failure.error from None
                 delay_s = max(delays.pop(0), failure.after_s)
-                self._notify(f"{self.reference.host}: {failure.reason}; trying again in {delay_s:.0f} s")
+                self._notify(f"{self.reference.host}: {failure.reason}; trying again in {delay_s:g} s")
                 if self.stop.wait(delay_s):
                     raise stopped(self.reference) from None
             else:
@@ -128,8 +129,9 @@ class Transport:
         try:
             if response.status_code not in _OK | accept_status:
                 raise refused(
-                    self.reference, what, response.status_code, retry_after=response.headers.get("Retry-After", "")
-                )
+                    self.reference, what, response.status_code, push=self._push,
+                    retry_after=response.headers.get("Retry-After", ""),
+                )  # fmt: skip
             self._open.add(response)
             with self.connection():
                 yield response
@@ -152,7 +154,8 @@ class Transport:
             TimeoutError,
             ssl.SSLError,
         ) as error:
-            raise unreachable(self.reference, error) from None  # the cause may quote an address with a secret in it
+            failure = unreachable(self.reference, error, answered=self._answered)
+            raise failure from None  # the cause may quote an address with a secret in it
 
     # --- authorization ------------------------------------------------------------------------------------------------
 
@@ -242,6 +245,7 @@ class Transport:
                     method, url, headers={**headers, **mine}, data=data, stream=True,
                     allow_redirects=False, timeout=_TIMEOUT_S, auth=_nothing_added,
                 )  # fmt: skip
+            self._answered = True
             location = response.headers.get("Location", "")
             if response.status_code not in {301, 302, 303, 307, 308} or not location:
                 return response
