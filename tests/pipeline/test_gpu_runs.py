@@ -108,9 +108,9 @@ def test_named_gpus_are_handed_on_by_uuid(start: Start, gpus: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message", "hint"),
     [
-        ({"host": False}, "resources.gpus asks for 1 GPU: this host has no GPU", "machine with a GPU"),
-        ({"host": False, "capability": "not available (no)"}, "resources.gpus asks for 1 GPU: this host has no GPU", "machine"),
-        ({"ask": "3"}, "resources.gpus asks for 3 GPUs, this host has 0: NVIDIA H100", "more GPUs"),
+        ({"host": False}, "the manifest asks for 1 GPU: this host has no GPU", "machine with a GPU"),
+        ({"host": False, "capability": "not available (no)"}, "the manifest asks for 1 GPU: this host has no GPU", "machine"),
+        ({"ask": "3"}, "the manifest asks for 3 GPUs, this host has 0: NVIDIA H100", "more GPUs"),
         ({"ask": '["GPU-9999"]'}, "there is no GPU-9999", "nvidia-smi -L"),
         ({"capability": "not available (no toolkit; to do: install it)"}, "it hands no GPU to a container: no toolkit", "install it"),
     ],

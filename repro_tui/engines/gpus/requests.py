@@ -144,7 +144,7 @@ def _cdi_wanted(way: Way, request: GpuRequest, found: Found | None) -> list[str]
     missing = [name for name in wanted if names and name not in names]
     if missing or len(wanted) < request.count:
         raise EngineError(
-            f"resources.gpus asks for {words(request)}, the daemon's host names {', '.join(sorted(names))}",
+            f"the manifest asks for {words(request)}, the daemon's host names {', '.join(sorted(names))}",
             where="resources.gpus",
             hint="Name GPUs of that host; an index or a whole UUID, as CDI names them there",
         )

@@ -50,7 +50,7 @@ def select(request: GpuRequest, found: Found) -> tuple[Gpu, ...]:
     """
     if not found.gpus:
         raise InfrastructureError(
-            f"{WHERE} asks for {words(request)}: {found.problem or 'this host has none'}",
+            f"the manifest asks for {words(request)}: {found.problem or 'this host has none'}",
             where=WHERE,
             hint=found.remedy or "Run it on a machine with a GPU",
         )
@@ -101,5 +101,5 @@ def _one(wanted: str, request: GpuRequest, found: Found) -> Gpu:
 
 def _refused(request: GpuRequest, found: Found, why: str, hint: str) -> InfrastructureError:
     return InfrastructureError(
-        f"{WHERE} asks for {words(request)}, this host has {found}: {why}", where=WHERE, hint=hint
+        f"the manifest asks for {words(request)}, this host has {found}: {why}", where=WHERE, hint=hint
     )

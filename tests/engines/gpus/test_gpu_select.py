@@ -76,7 +76,7 @@ def test_what_is_not_there_is_told_with_what_is(lab: Lab, ids: tuple[str, ...], 
     with pytest.raises(InfrastructureError, match=message) as caught:
         select(GpuRequest(ids=ids), whole(lab))
     assert (
-        f"resources.gpus asks for {ids[0]}, this host has 0: NVIDIA H100 80GB HBM3 ({UUIDS[0]})" in caught.value.message
+        f"the manifest asks for {ids[0]}, this host has 0: NVIDIA H100 80GB HBM3 ({UUIDS[0]})" in caught.value.message
     )
     assert caught.value.where == "resources.gpus"
     assert caught.value.hint
