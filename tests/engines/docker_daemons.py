@@ -18,11 +18,14 @@ import pytest
 ENV_DOCKER = "REPRO_TUI_TEST_DOCKER"
 """Names a folder with a newer Docker, as `python -m tests.engines.fetch_docker FOLDER` makes one."""
 
-# Arguments: host name, folder that is not seen there, the daemon's folder, the root it runs in, then the daemon's.
-# /run is empty there: an engine that the host has would lend its containerd.
+# Arguments: host name, folder that is not seen there, the daemon's folder, the root it runs in, the number of the socket
+# that it gets from here, then the daemon's. /run is empty there: an engine that the host has would lend its containerd.
+# Its network is its own, too: a daemon that wants no bridge takes away the one of the host's Docker.
 _ENTER = """
 set -e
-name=$1 hidden=$2 folder=$3 root=$4; shift 4
+name=$1 hidden=$2 folder=$3 root=$4 listener=$5; shift 5
+exec 3<&"$listener"
+export LISTEN_FDS=1 LISTEN_PID=$$
 hostname "$name"
 if [ "$root" = / ]; then
     mount -t tmpfs tmpfs /run
@@ -56,7 +59,7 @@ def newer_docker() -> Path:
 
 @dataclass
 class Daemon:
-    """A dockerd in mount and UTS namespaces of its own."""
+    """A dockerd in mount, UTS and network namespaces of its own; it listens on loopback of this one."""
 
     folder: Path
     """Short, on a disk: its data and its socket are there."""
@@ -66,7 +69,7 @@ class Daemon:
     root: Path = Path("/")
     settings: dict[str, object] = field(default_factory=dict)
     options: tuple[str, ...] = ()
-    port: int = field(default_factory=free_port)
+    listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -79,7 +82,7 @@ class Daemon:
 
     @property
     def tcp(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
+        return f"tcp://127.0.0.1:{self.listener.getsockname()[1]}"
 
     def start(self) -> None:
         home = self.folder if self.root == Path("/") else Path("/mnt")
@@ -87,13 +90,14 @@ class Daemon:
         arguments = [
             "--config-file", f"{home}/daemon.json", "--data-root", f"{home}/data", "--exec-root", f"{home}/exec",
             "--pidfile", f"{home}/docker.pid", "--bridge=none", "--iptables=false", "--ip6tables=false",
-            "-H", f"unix://{home}/docker.sock", "-H", self.tcp, *(self.options or ("--tls=false",)),
+            "-H", f"unix://{home}/docker.sock", "-H", "fd://", *(self.options or ("--tls=false",)),
         ]  # fmt: skip
         hidden = "" if self.hidden is None else str(self.hidden)
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["unshare", "-m", "-u", "--propagation", "private", "sh", "-c", _ENTER, "sh", self.host_name, hidden,
-                 str(self.folder), str(self.root), *arguments],
+                ["unshare", "-m", "-u", "-n", "--propagation", "private", "bash", "-c", _ENTER, "bash", self.host_name,
+                 hidden, str(self.folder), str(self.root), str(self.listener.fileno()), *arguments],
+                pass_fds=[self.listener.fileno()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             )  # fmt: skip
@@ -111,6 +115,7 @@ class Daemon:
 
     def remove(self) -> None:
         self.stop()
+        self.listener.close()
         for name in ("docker.pid", "exec/containerd/containerd.pid"):  # containerd outlives a daemon that was killed
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int((self.folder / name).read_text()), signal.SIGTERM)
@@ -134,8 +139,8 @@ def require_root() -> None:
         pytest.skip("a Docker daemon of the test's own needs root")
     if shutil.which("dockerd", path="/usr/sbin:/usr/bin:/sbin:/bin") is None and ENV_DOCKER not in os.environ:
         pytest.skip("Docker is not installed (no dockerd)")
-    if subprocess.run(["unshare", "-m", "-u", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this root may not make mount and UTS namespaces")
+    if subprocess.run(["unshare", "-m", "-u", "-n", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this root may not make mount, UTS and network namespaces")
 
 
 def short_folder(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from repro_tui.engines.builds import build
 from repro_tui.engines.embedded import run_in_root
 from repro_tui.errors import ArtifactUnavailableError, DriftError, InfrastructureError
 from repro_tui.events import CheckResult, CheckStatus, StageStatus
@@ -90,12 +91,25 @@ def _assembled(context: Context) -> tuple[Image, bool]:
 
 
 def _built(context: Context) -> tuple[Image, bool]:
-    """Have the engine build the manifest's Dockerfile."""
-    raise InfrastructureError(
-        f"the engine {context.engine.name} does not build Dockerfiles",
-        where="image.dockerfile",
-        hint="name an image by digest in image.reference, or an image.recipe",
+    """Have Docker or Podman build the manifest's Dockerfile; its digests differ each time, so none is compared."""
+    pins = context.loaded.manifest.image
+    image, cached = build(
+        context.loaded.resolve(pins.dockerfile or ""),
+        pins.platform,
+        engine=context.engine.name,
+        store=context.store,
+        log=context.log,
+        offline=context.options.offline,
+        progress=context.progress("bytes"),
     )
+    pinned = context.loaded.manifest.environment.hash is not None
+    context.notice(
+        "info" if pinned else "warning",
+        "the image is built from a Dockerfile, which gives other bytes each time: "
+        + ("the environment hash is what is pinned" if pinned else "no environment hash is pinned, so nothing is"),
+        hint="" if pinned else "pin environment.hash, or name an image by digest in image.reference",
+    )
+    return image, cached
 
 
 def _prepare(context: Context) -> bool:
@@ -140,6 +154,12 @@ def _compare_reference(context: Context, image: Image, expected: str) -> None:
     _compare_digest(context, REFERENCE_DIGEST, "image.reference", expected=expected, observed=observed)
 
 
+_DRIFT_HINTS = {
+    "assembled": "the recipe, a lock or the assembler is not the one the pin was made with",
+    "pulled": "image.reference names another image than this pin: one of the two is wrong",
+}
+
+
 def _compare_digest(context: Context, name: str, where: str, *, expected: str, observed: str) -> None:
     if not context.compare(name, "image", expected=expected, observed=observed):
         context.drift(
@@ -147,6 +167,6 @@ def _compare_digest(context: Context, name: str, where: str, *, expected: str, o
                 f"the {name} is {observed}, the pin says {expected}",
                 component="image",
                 where=where,
-                hint="the recipe, a lock or the assembler is not the one the pin was made with",
+                hint=_DRIFT_HINTS.get(context.image.origin, ""),
             )
         )
