@@ -80,4 +80,6 @@ def _pins(loaded: LoadedManifest) -> dict[str, str]:
     elif manifest.task.code is not None:
         code = manifest.artifact(manifest.task.code)
         pins[f"artifacts.{code.name}.tree_sha256"] = str(code.tree_sha256)
-    return {**pins, "environment.lock_sha256": manifest.environment.lock_sha256, "sha256": loaded.sha256}
+    if manifest.environment.lock_sha256 is not None:
+        pins["environment.lock_sha256"] = manifest.environment.lock_sha256
+    return {**pins, "sha256": loaded.sha256}

@@ -7,6 +7,7 @@ stdout is data (a report, a list, a log); everything for people goes to stderr. 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 
@@ -16,16 +17,39 @@ ENV_DEBUG = "REPRO_TUI_DEBUG"
 """Set to 1: an error shows its traceback."""
 
 
+_standing: list[str] = []
+"""The line on the terminal that the next one replaces, if any."""
+
+
 def say(text: str) -> None:
     """Write a line for people, to stderr; a closed stderr is ignored."""
     try:
+        _clear()
         print(text, file=sys.stderr, flush=True)
     except (BrokenPipeError, ValueError):
         _to_nowhere(2)
 
 
+def status(text: str) -> bool:
+    """Show a line on the terminal until something else is written; False where stderr is none that could."""
+    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    sys.stderr.write(f"\r{text[: shutil.get_terminal_size().columns - 1]}\x1b[K")
+    sys.stderr.flush()
+    _standing[:] = [text]
+    return True
+
+
+def _clear() -> None:
+    if _standing:
+        _standing.clear()
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
 def data(text: str) -> bool:
     """Write text to stdout as it is, and say whether anybody still reads there."""
+    _clear()
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

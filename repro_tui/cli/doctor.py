@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -37,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         body = {"ok": well, "findings": [_body(finding) for finding in findings]}
         console.data(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
     else:
-        console.data("".join(f"{line}\n" for line in _lines(findings)))
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+        console.data("".join(f"{line}\n" for line in _lines(findings, columns)))
         if not well:
             console.say("no container engine works here")
     return 0 if well else 3
@@ -54,11 +58,19 @@ def _body(finding: Finding) -> dict[str, object]:
     }
 
 
-def _lines(findings: Sequence[Finding]) -> Iterator[str]:
-    width = max(len(finding.name) for finding in findings)
+def _lines(findings: Sequence[Finding], columns: int) -> Iterator[str]:
+    margin = max(len(finding.name) for finding in findings) + 6
+
+    def lines(first: str, text: str) -> list[str]:
+        wide = max(columns, margin + 30)
+        return textwrap.wrap(
+            text, wide, initial_indent=first, subsequent_indent=" " * (margin + 3), break_long_words=False,
+            break_on_hyphens=False,
+        )  # fmt: skip
+
     for finding in findings:
-        yield f"{'ok' if finding.ok else 'no':3} {finding.name:{width}}  {finding.message}"
+        yield from lines(f"{'ok' if finding.ok else 'no':3} {finding.name}".ljust(margin), finding.message)
         if finding.remedy and not finding.ok:
-            yield f"    {'':{width}}  -> {finding.remedy}"
+            yield from lines(f"{'':{margin}}-> ", finding.remedy)
         for name, text in finding.details.items():
-            yield f"    {'':{width}}     {name}: {text}"
+            yield from lines(f"{'':{margin}}   ", f"{name}: {text}")

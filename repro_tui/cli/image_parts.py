@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from repro_tui.images.recipe import Recipe
 
 _PLATFORMS = ("linux/amd64", "linux/arm64")
+_SELDOM_S = 10.0
 
 
 def add_platform(parser: argparse.ArgumentParser) -> None:
@@ -87,16 +89,23 @@ def store_of(arguments: argparse.Namespace) -> Store:
 
 
 class Progress:
-    """One line on stderr whenever something else is being done."""
+    """A line on stderr whenever something else is being done, and how far it is: at once on a terminal, else seldom."""
 
     def __init__(self) -> None:
         self._text = ""
+        self._said_at = 0.0
 
-    def __call__(self, _done: int, total: int, text: str) -> None:
-        """Take note of what is done now."""
+    def __call__(self, done: int, total: int, text: str) -> None:
+        """Take note of what is done now; `done` and `total` are bytes."""
+        now = time.monotonic()
         if text and text != self._text:
-            self._text = text
+            self._text, self._said_at = text, now
             console.say(f"{text}{f' ({total / 1e6:.0f} MB)' if total >= 10**6 else ''}")
+        elif total >= 10**6 and done < total:
+            line = f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB, {100 * done // total} %"
+            if not console.status(line) and now - self._said_at >= _SELDOM_S:
+                self._said_at = now
+                console.say(line)
 
 
 def as_json(image: Image, elapsed_s: float) -> str:

@@ -140,3 +140,12 @@ def test_schema_is_printed(folder: Path) -> None:
     done = run("schema", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == manifest_schema()
+
+
+def test_a_manifest_without_a_lock_has_no_pin_of_one(folder: Path) -> None:
+    text = GOOD.replace('recipe = "torch-cpu"', f'reference = "example.org/image@sha256:{"c" * 64}"')
+    lock = next(line for line in text.splitlines() if line.startswith("environment"))
+    (folder / "pulled.toml").write_text(text.replace(lock, "environment = {}"))
+    done = run("check", "pulled.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "lock_sha256" not in done.stdout

@@ -122,3 +122,33 @@ def test_what_should_not_happen_is_one_line_and_a_file(monkeypatch: pytest.Monke
     (saved,) = tmp_path.iterdir()
     assert str(saved) in said[1]
     assert "NO SUCH VARIABLE" in saved.read_text()
+
+
+@pytest.mark.parametrize(("terminal", "lines"), [("xterm", 1), ("dumb", 0)])
+def test_how_far_it_is_stands_on_a_terminal_until_something_else_is_said(terminal: str, lines: int) -> None:
+    code = (
+        "from repro_tui.cli import console, image_parts; progress = image_parts.Progress()\n"
+        "for done in range(0, 5): progress(done * 10**6, 4 * 10**6, 'pulling it')\n"
+        "console.say('over')"
+    )
+    reading, writing = os.openpty()
+    subprocess.run(
+        [sys.executable, "-c", code], stderr=writing, check=True, env={**os.environ, "TERM": terminal, "COLUMNS": "80"}
+    )
+    os.close(writing)
+    with os.fdopen(reading, "rb", buffering=0) as screen:
+        said = screen.read(4096).decode()
+    assert said.startswith("pulling it (4 MB)")
+    assert said.count("  3 of 4 MB, 75 %\x1b[K") == lines
+    assert said.endswith("\r\x1b[Kover\r\n" if lines else "pulling it (4 MB)\r\nover\r\n")
+
+
+def test_the_doctor_keeps_to_the_terminal() -> None:
+    from repro_tui.cli.doctor import _lines
+    from repro_tui.doctor.finding import Finding
+
+    finding = Finding(
+        "Docker engine", ok=False, message="words " * 30, remedy="more " * 30, details={"root": "read-only " * 30}
+    )
+    assert max(map(len, _lines([finding], 80))) <= 80
+    assert len(list(_lines([finding], sys.maxsize))) == 3
