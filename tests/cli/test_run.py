@@ -118,6 +118,14 @@ def test_environment_drift_is_named_and_stops_before_training(project: Project) 
     assert checks(allowed)["metric test/accuracy"]["status"] == "within tolerance", "the metrics are there"
 
 
+def test_an_image_without_python_says_so_and_where_to_name_one(project: Project) -> None:
+    project.wish["environment"] = None
+    done = project.run()
+    assert (done.code, done.report["verdict"]) == (3, "FAILED")
+    assert "the image has no `python3` on PATH (/usr/local/bin:/usr/bin:/bin)" in done.report["failure"]["message"]
+    assert "environment.variables" in done.report["failure"]["hint"]
+
+
 def test_another_image_is_drift(project: Project) -> None:
     project.change('manifest_digest = "sha256:', 'manifest_digest = "sha256:' + "0" * 64 + '"\n#')
     done = project.run()

@@ -7,13 +7,14 @@ import shlex
 import shutil
 import time
 
-from repro_tui.errors import DriftError
+from repro_tui.errors import DriftError, InfrastructureError
 from repro_tui.events import CheckStatus
 from repro_tui.pipeline import containers, gpus
 from repro_tui.pipeline.context import Context, StageResult
 from repro_tui.pipeline.supervise import Supervised
 from repro_tui.verify.environment import PROBE, compare_files, environment_checks, environment_hash, read_summary
 
+_NOT_FOUND = 127
 _ARGV = ("python3", "-I", "/job/probe.py", "/out")
 
 
@@ -83,6 +84,8 @@ def _probe(context: Context) -> None:
         supervised = Supervised(context, context.engine.start(context.image, spec), spec)
         while not supervised.step():
             pass
+        if supervised.outcome is not None and supervised.outcome.exit_code == _NOT_FOUND:
+            raise _without_python(context)
         supervised.result("the environment probe")
     for source, target in (
         (out / "environment.json", context.run.environment),
@@ -91,3 +94,12 @@ def _probe(context: Context) -> None:
         if source.is_file() and not source.is_symlink():
             os.replace(source, target)
     shutil.rmtree(out, ignore_errors=True)
+
+
+def _without_python(context: Context) -> InfrastructureError:
+    path = containers.probe_spec(context, _ARGV, context.run.path, context.log).environment.get("PATH", "")
+    return InfrastructureError(
+        f"the image has no `python3` on PATH ({path}), and the environment is looked at with it",
+        where="image",
+        hint="where the image has it elsewhere (/opt/conda/bin), name that first in PATH below environment.variables",
+    )

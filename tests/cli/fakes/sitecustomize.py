@@ -1,7 +1,7 @@
 """Put first on the worker's PYTHONPATH: an engine without containers, and an image without assembly.
 
-$REPRO_TEST_FAKE is JSON: "environment" what the probe finds, "train" how the container ends ("" a host process, "oom",
-"lost", "hang"), "slow" seconds that a stage takes besides, by its name, "killed" a stage in which the worker kills
+$REPRO_TEST_FAKE is JSON: "environment" what the probe finds (null: there is no Python), "train" how the container ends
+("" a host process, "oom", "lost", "hang"), "slow" seconds that a stage takes besides, by its name, "killed" a stage in which the worker kills
 itself (once: the file "once" says that it has), "full" a stage in which no space is left.
 """
 
@@ -58,6 +58,8 @@ if "repro_tui.pipeline.worker" in sys.orig_argv:
 
     def probe(container: fake.FakeContainer) -> int:
         out = container.path("/out")
+        if WISH["environment"] is None:
+            return 127
         (out / "environment.json").write_text(json.dumps(WISH["environment"]))
         (out / "files.jsonl").write_text("")
         return 0
