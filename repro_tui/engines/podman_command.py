@@ -31,7 +31,8 @@ class Refusal(Exception):  # noqa: N818 - it is turned into an EngineError that 
         words = str(self)
         if "no space left on device" in words:
             return StoreFullError(f"{what}: {words}", hint="Free space on Podman's disk: podman system prune")
-        return EngineError(f"{what}: {words}")
+        hint = "Set TMPDIR to a folder that you may write to" if "creating a temporary directory" in words else ""
+        return EngineError(f"{what}: {words}", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def find_credentials(reference: Reference, environ: Mapping[str, str] | None = N
     """Return the credentials of this user for a registry, or None; raises RegistryError for a broken configuration."""
     environment = os.environ if environ is None else environ
     for path, keys in _places(reference, environment):
-        if not path.is_file():
+        if not os.path.isfile(path):  # nor one in a folder of another user, which `su` leaves in the variables
             continue
         for key in keys:
             if (found := _ask(path, key, reference)) is not None:
