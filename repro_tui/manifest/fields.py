@@ -37,12 +37,16 @@ def pattern(expression: str, words: str) -> StringConstraints:
 
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 OCI_DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
-REFERENCE_PATTERN = r"^[^\s@]+@sha256:[0-9a-f]{64}$"
+IMAGE_HOST = r"(?:\[[0-9a-fA-F:]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?)(?::[0-9]{1,5})?"
+_IMAGE_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+IMAGE_PATH = rf"{_IMAGE_PART}(?:/{_IMAGE_PART})*"
+IMAGE_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+REFERENCE_PATTERN = rf"^(?:{IMAGE_HOST}/)?{IMAGE_PATH}(?::{IMAGE_TAG})?@sha256:[0-9a-f]{{64}}$"
 GIT_COMMIT_PATTERN = r"^[0-9a-f]{40}$"
 
 Sha256 = Annotated[str, pattern(SHA256_PATTERN, "a SHA-256: 64 lower-case hexadecimal digits, without a prefix")]
 OciDigest = Annotated[str, pattern(OCI_DIGEST_PATTERN, "a digest: `sha256:` and 64 lower-case hexadecimal digits")]
-Reference = Annotated[str, pattern(REFERENCE_PATTERN, "an image by digest: NAME@sha256:DIGEST")]
+Reference = Annotated[str, pattern(REFERENCE_PATTERN, "an image by digest: NAME@sha256:DIGEST, the name in lower case")]
 GitCommit = Annotated[str, pattern(GIT_COMMIT_PATTERN, "a commit: all 40 hexadecimal digits")]
 Name = Annotated[
     str,

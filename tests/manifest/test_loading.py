@@ -144,6 +144,12 @@ KIND = 'kind = "weights"'
         ),
         (
             'recipe = "torch-cpu"',
+            f'reference = "example.org/Torch@sha256:{A64}"',
+            "image.reference",
+            "the name in lower case",
+        ),
+        (
+            'recipe = "torch-cpu"',
             f'recipe = "r"\nconfig_digest = "{A64}"',
             "image.config_digest",
             f"write sha256:{A64}",

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Self
 
 from repro_tui.errors import UsageError
+from repro_tui.manifest.fields import IMAGE_HOST, IMAGE_PATH, IMAGE_TAG
 
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_ENDPOINT = "registry-1.docker.io"
 
-_HOST = r"(?:\[[0-9a-fA-F:]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?)(?::\d{1,5})?"
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
-    rf"(?:(?P<host>{_HOST})/)?(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    rf"(?:(?P<host>{IMAGE_HOST})/)?(?P<path>{IMAGE_PATH})(?::(?P<tag>{IMAGE_TAG}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 _GRAMMAR = "write [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], the name in lower case"
 
