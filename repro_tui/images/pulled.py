@@ -25,7 +25,7 @@ from repro_tui.images.held import MAX_CONFIG_BYTES, Places, check_platform, chos
 from repro_tui.images.inventory import Item
 from repro_tui.images.model import Image, Layer
 from repro_tui.images.registry import media
-from repro_tui.images.registry.errors import NOT_SERVED_HINT, NotServedError
+from repro_tui.images.registry.errors import NotServedError
 from repro_tui.images.registry.pull import fetch_blob, fetch_document
 from repro_tui.images.registry.reference import Reference
 from repro_tui.images.registry.transport import CONNECTIONS, Transport
@@ -221,12 +221,10 @@ class _Pull:
                     tar = scratch / f"{digest.removeprefix('sha256:')}.tar"
                     job = pool.submit(unpack.read_layer, blobs[digest], diff_ids[digest], tar, free_bytes)
                     pending[job] = digest
-        except BaseException as error:
+        except BaseException:
             if self._transport is not None:
                 self._transport.abort()
             threads.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, NotServedError):
-                raise NotServedError(error.message, where=error.where, hint=NOT_SERVED_HINT) from None
             raise
         threads.shutdown()
         order = [each.digest for each in documents.manifest.layers]
@@ -237,7 +235,16 @@ class _Pull:
         if (found := self._places.blob(wanted.digest)) is not None:
             self._count(wanted.size_bytes)
             return found
-        return fetch_blob(self._connected(wanted.digest), wanted, self._store, self._count)
+        try:
+            return fetch_blob(self._connected(wanted.digest), wanted, self._store, self._count)
+        except NotServedError as error:
+            if not wanted.is_foreign:
+                raise
+            raise NotServedError(
+                f"{error.message}; the image's maker lets no registry hold this layer ({wanted.media_type})",
+                where=error.where,
+                hint="the way out: a mirror folder that has the layer (--mirror), or another image",
+            ) from None
 
     def _count(self, size_bytes: int) -> None:
         self._moved += size_bytes  # only shown: a lost race is a wrong digit for a tenth of a second

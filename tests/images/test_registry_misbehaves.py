@@ -14,9 +14,10 @@ import pytest
 
 from repro_tui.artifacts.store import Store
 from repro_tui.errors import DigestMismatchError, DriftError
+from repro_tui.images import layout
 from repro_tui.images.pulled import pull
 from repro_tui.images.registry.credentials import Credentials
-from repro_tui.images.registry.errors import RegistryError
+from repro_tui.images.registry.errors import NotServedError, RegistryError
 from repro_tui.images.registry.push import push
 from repro_tui.images.registry.reference import Reference
 from repro_tui.images.registry.tokens import Challenge, choose
@@ -367,3 +368,13 @@ def test_a_repository_that_must_be_made_first_is_told_as_that(fake: Fake, new_st
     server.fault = lambda handler, _: handler.answer(404)
     with pytest.raises(RegistryError, match="knows no repository other/name to push to"):
         push(image, f"{server.host}/other/name")
+
+
+def test_a_layer_that_no_registry_may_hold_is_told_as_one(fake: Fake, new_store: NewStore) -> None:
+    foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+    manifest = IMAGE.manifest.replace(b"application/vnd.oci.image.layer.v1.tar", foreign.encode())
+    blobs = {name: data for name, data in IMAGE.blobs.items() if name != LAYER}
+    made = MadeImage(manifest, IMAGE.config, blobs, {digest(manifest): (layout.MEDIA_MANIFEST, manifest)})
+    with pytest.raises(NotServedError, match=f"lets no registry hold this layer .{foreign}") as caught:
+        pull(fake(made).reference, PLATFORM, store=new_store("store"))
+    assert "--mirror" in caught.value.hint

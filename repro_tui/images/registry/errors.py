@@ -31,7 +31,7 @@ class PassingError(Exception):
 
 
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-NOT_SERVED_HINT = (
+_NOT_SERVED_HINT = (
     "the way out: a mirror or an exported layout that has it (--mirror), or a rebuild from the lock: name image.recipe"
 )
 _LONGEST_RETRY_AFTER_S = 60.0
@@ -77,7 +77,7 @@ def refused(
         return NotServedError(
             f"{host} does not serve {what}: it is unknown there, or no longer served",
             where=str(reference),
-            hint=NOT_SERVED_HINT,
+            hint=_NOT_SERVED_HINT,
         )
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         error = RegistryError(

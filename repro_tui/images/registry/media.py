@@ -46,6 +46,11 @@ class Descriptor:
             raise ValueError(f"{size!r} is no size")
         return cls(str(body.get("mediaType", "")), digest, size)
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a layer that must not be passed on, so most registries do not hold it."""
+        return ".nondistributable." in self.media_type or ".foreign." in self.media_type
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
