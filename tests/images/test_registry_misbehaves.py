@@ -16,7 +16,7 @@ from repro_tui.artifacts.store import Store
 from repro_tui.errors import DigestMismatchError, DriftError
 from repro_tui.images import layout
 from repro_tui.images.pulled import pull
-from repro_tui.images.registry.credentials import Credentials
+from repro_tui.images.registry.credentials import Credentials, find_credentials
 from repro_tui.images.registry.errors import NotServedError, RegistryError
 from repro_tui.images.registry.push import push
 from repro_tui.images.registry.reference import Reference
@@ -378,3 +378,9 @@ def test_a_layer_that_no_registry_may_hold_is_told_as_one(fake: Fake, new_store:
     with pytest.raises(NotServedError, match=f"lets no registry hold this layer .{foreign}") as caught:
         pull(fake(made).reference, PLATFORM, store=new_store("store"))
     assert "--mirror" in caught.value.hint
+
+
+def test_a_folder_that_cannot_be_looked_into_holds_no_credentials(tmp_path: Path) -> None:
+    """A runtime folder of another user, as `su` leaves it; here one whose name no file system takes."""
+    environment = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": "/" + "n" * 300}
+    assert find_credentials(Reference.parse("example.org/image"), environment) is None
