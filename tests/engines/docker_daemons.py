@@ -25,18 +25,25 @@ _ENTER = """
 set -e
 name=$1 hidden=$2 folder=$3 root=$4 listener=$5; shift 5
 exec 3<&"$listener"
-export LISTEN_FDS=1 LISTEN_PID=$$
+export LISTEN_FDS=1
+again() {  # a daemon that ended is started again where it was: what it left running is in these namespaces
+    while :; do
+        (export LISTEN_PID=$BASHPID; exec "$@") &
+        wait $!
+        sleep 1
+    done
+}
 hostname "$name"
 if [ "$root" = / ]; then
     mount -t tmpfs tmpfs /run
     [ -z "$hidden" ] || mount -t tmpfs tmpfs "$hidden"
-    exec dockerd "$@"
+    again dockerd "$@"
 fi
 mount --bind "$root" "$root"
 for each in proc sys dev; do mount --rbind /$each "$root/$each"; done
 mount -t tmpfs tmpfs "$root/run"
 mount --bind "$folder" "$root/mnt"
-exec chroot "$root" dockerd "$@"
+again chroot "$root" dockerd "$@"
 """
 
 
@@ -101,24 +108,38 @@ class Daemon:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             )  # fmt: skip
+        self._wait()
+
+    def _wait(self) -> None:
         deadline = time.monotonic() + 40
         while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
+            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.skip(f"a Docker daemon of the test's own does not start: {self._last_words()}")
             time.sleep(0.1)
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
+    def restart(self) -> None:
+        """End the daemon as a service manager does, and wait until it is there again."""
+        self._end_daemon()
+        self._wait()
+
+    def stop(self) -> None:
         if self.process is not None:
-            self.process.send_signal(number)
+            self.process.kill()
             self.process.wait(60)
             self.process = None
+            self._end_daemon()
+
+    def _end_daemon(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((self.folder / "docker.pid").read_text())
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + 60
+            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
 
     def remove(self) -> None:
         self.stop()
         self.listener.close()
-        for name in ("docker.pid", "exec/containerd/containerd.pid"):  # containerd outlives a daemon that was killed
-            with contextlib.suppress(OSError, ValueError):
-                os.kill(int((self.folder / name).read_text()), signal.SIGTERM)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _answers(self) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import http.server
 import io
+import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -280,3 +283,47 @@ def test_a_stream_that_ends_inside_a_frame_is_no_end() -> None:
         stream = io.BytesIO(cut)
         with pytest.raises(ValueError, match="inside a frame"):
             list(frames(stream.read))
+
+
+@sdk_leaves_sockets
+@pytest.mark.parametrize(
+    ("version", "reason", "remedy"),
+    [
+        ({"Version": "19.03.15", "ApiVersion": "1.40"}, "Docker 19.03.15 .* is too old: 20.10", "Upgrade Docker"),
+        (
+            {"Version": "4.3.1", "ApiVersion": "1.41", "Components": [{"Name": "Podman Engine"}]},
+            "is Podman",
+            "--engine podman",
+        ),
+        (
+            {"Version": "29.0", "ApiVersion": "1.52", "Os": "linux", "Arch": "amd64"},
+            "on far-away, not this machine",
+            "",
+        ),
+    ],
+    ids=["too old", "Podman", "another machine"],
+)
+def test_what_answers_is_looked_at(
+    version: dict[str, object], reason: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"Name": "far-away"} if self.path.endswith("/info") else version).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
+        answer = DockerEngine().availability()
+        server.shutdown()
+    assert answer.ok == (not remedy)
+    assert re.search(reason, answer.reason), answer
+    assert answer.remedy.startswith(remedy)
+    gc.collect()
