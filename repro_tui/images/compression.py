@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,18 +52,13 @@ def _gzip(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _zstd(file: IO[bytes]) -> Any:
-    """Open all frames of a stream: by the standard library where it can, from Python 3.14 on."""
-    if sys.version_info >= (3, 14):
-        return importlib.import_module("compression.zstd").ZstdFile(file)
+    """Open all frames of a stream."""
     import zstandard
 
     return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
 
 
 def _zstd_error() -> type[Exception]:
-    if sys.version_info >= (3, 14):
-        found: type[Exception] = importlib.import_module("compression.zstd").ZstdError
-        return found
     import zstandard
 
     return zstandard.ZstdError

@@ -62,9 +62,7 @@ def test_a_pulled_image_reproduces_and_then_needs_no_registry(
     elsewhere.run("--offline", change=lambda manifest: pulled_only(reference, manifest)).expect(0, "REPRODUCED")
 
 
-def test_where_it_cannot_be_pulled_it_is_assembled_and_must_be_the_pinned_one(
-    lab: Lab, tmp_path: Path
-) -> None:
+def test_where_it_cannot_be_pulled_it_is_assembled_and_must_be_the_pinned_one(lab: Lab, tmp_path: Path) -> None:
     lab = replace(lab, store=tmp_path / "elsewhere")  # the session's store has the image under its digest
     pin = lab.manifest["image"]["manifest_digest"]
     reference = f"127.0.0.1:9/small@{pin}"
