@@ -67,7 +67,7 @@ def _plain(folder: Path) -> list[str]:
     store = Store(default_store_path())
     image = find_image(
         find_recipe(manifest.image.recipe or "", manifest.image.platform),
-        loaded.resolve(manifest.environment.lock),
+        loaded.resolve(manifest.environment.lock or ""),
         store=store,
     )
     if image is None or not candidates():

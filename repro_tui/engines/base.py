@@ -151,8 +151,8 @@ class Engine(Protocol):
     def capabilities(self) -> Mapping[str, str]:
         """What it can hold to here, in words, by name.
 
-        Names: memory, processes, cpus, time, network, root, user, devices, gpus. A value begins with "enforced", "sampled"
-        or "not available", and says why.
+        Names: memory, processes, cpus, time, network, root, user, devices, gpus. A value begins with "enforced",
+        "sampled" or "not available", and says why.
         """
 
     def prepare(self, image: Image, progress: Progress) -> None:
