@@ -17,6 +17,7 @@ PACKAGE = ROOT / "repro_tui"
 # Highest first: a layer imports only from layers below it (and from itself).
 LAYERS = (
     {"cli"},
+    {"tui"},
     {"pipeline", "doctor"},
     {"report"},
     {"engines"},
@@ -69,6 +70,7 @@ def test_imports_go_one_way(path: Path) -> None:
             continue
         assert rest != "verify.gpu_probe", f"{name}: it runs in the image only"
         assert top not in IN_THE_IMAGE_ONLY or path == GPU_PROBE, f"{name} lives in the image, the host has it not"
+        assert top != "textual" or layer == "tui", f"{name}: only the terminal UI knows Textual"
         if top != "repro_tui" or target in {"__version__", ""} or layer == "__init__":
             continue
         assert target != "tasks", f"{name}: the host does not import what runs in the container"

@@ -8,9 +8,10 @@ import time
 from contextlib import suppress
 from typing import Protocol, Self
 
-from repro_tui.cli import console, words
+from repro_tui.cli import console
 from repro_tui.errors import ExitCode, InfrastructureError
 from repro_tui.events import Event
+from repro_tui.runs import words
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import RunReader
 from repro_tui.runs.state import RunState

@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from repro_tui.cli import words
 from repro_tui.events import CheckStatus, EngineChosen, Event, Notice
+from repro_tui.runs import words
 from repro_tui.runs.state import RunState, Stage
 
 _REFRESH_INTERVAL_S = 0.25

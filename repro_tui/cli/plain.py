@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from repro_tui.cli import console, words
+from repro_tui.cli import console
 from repro_tui.events import (
     CancelRequested,
     CheckResult,
@@ -18,6 +18,7 @@ from repro_tui.events import (
     StageStarted,
     StageStatus,
 )
+from repro_tui.runs import words
 from repro_tui.runs.state import RunState
 
 _PROGRESS_INTERVAL_S = 10.0

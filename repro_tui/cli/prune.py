@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prune; what was removed goes to stdout, the sum to stderr."""
     from repro_tui.artifacts.pruning import prune
     from repro_tui.artifacts.store import Store, default_store_path
-    from repro_tui.cli.words import size
+    from repro_tui.runs.words import size
 
     store = Store(arguments.store or default_store_path())
     days: float | None = arguments.older_than

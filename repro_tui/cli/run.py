@@ -79,8 +79,8 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
     from repro_tui.artifacts.mirrors import mirrors_from
     from repro_tui.engines.choose import ENGINES
     from repro_tui.manifest.loading import load
+    from repro_tui.pipeline import launch
     from repro_tui.pipeline.plan import Options
-    from repro_tui.runs.directory import RunDirectory
 
     if arguments.engine is not None and arguments.engine not in ENGINES:
         raise UsageError(
@@ -88,22 +88,22 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
         )
     loaded = load(arguments.manifest)
     mirrors = mirrors_from(arguments.mirror)
-    experiment = loaded.manifest.experiment
-    directory = RunDirectory.create(runs_folder(arguments).absolute(), experiment.name)
-    directory.manifest.write_text(loaded.text, encoding="utf-8", newline="")
-    Options(
-        manifest=str(loaded.path.absolute()),
-        experiment=experiment.name,
-        title=experiment.title,
-        engine=arguments.engine,
-        store=str(arguments.store.absolute()) if arguments.store else None,
-        mirrors=tuple(map(str, mirrors)),
-        debian_mirror=arguments.debian_mirror or os.environ.get(ENV_DEBIAN_MIRROR) or None,
-        offline=arguments.offline,
-        seed=arguments.seed,
-        allow_drift=arguments.allow_drift,
-    ).write(directory.options)
-    return directory
+    return launch.prepare(
+        runs_folder(arguments).absolute(),
+        loaded,
+        Options(
+            manifest=str(loaded.path.absolute()),
+            experiment=loaded.manifest.experiment.name,
+            title=loaded.manifest.experiment.title,
+            engine=arguments.engine,
+            store=str(arguments.store.absolute()) if arguments.store else None,
+            mirrors=tuple(map(str, mirrors)),
+            debian_mirror=arguments.debian_mirror or os.environ.get(ENV_DEBIAN_MIRROR) or None,
+            offline=arguments.offline,
+            seed=arguments.seed,
+            allow_drift=arguments.allow_drift,
+        ),
+    )
 
 
 def _seed(text: str) -> int:

@@ -56,7 +56,7 @@ def _pins(directory: RunDirectory) -> str:
 
 
 def _describe(directory: RunDirectory) -> str:
-    from repro_tui.cli import words
+    from repro_tui.runs import words
     from repro_tui.runs.directory import Liveness
     from repro_tui.runs.reader import RunReader
 

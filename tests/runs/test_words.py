@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from repro_tui.cli import words
 from repro_tui.events import CheckResult, CheckStatus, RunFinished, Verdict
+from repro_tui.runs import words
 from repro_tui.runs.state import RunState, Stage
 
 
