@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
@@ -276,47 +275,6 @@ def test_a_port_that_is_forwarded_to_a_machine_of_the_same_name_is_seen_through(
             assert (out / "x").read_text() == "y"
     finally:
         there.rmdir()
-
-
-# --- a daemon that is started again ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("live_restore", [True, False], ids=["live-restore", "without"])
-def test_a_daemon_that_is_started_again_in_mid_run(
-    live_restore: bool, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With live-restore the container goes on and nothing is missing; without, its end is told and is no success."""
-    require_root()
-    restarted = Daemon(short_folder("docker"), None, settings={"live-restore": live_restore})
-    (tmp_path / "out").mkdir()
-    try:
-        restarted.start()
-        monkeypatch.setenv("DOCKER_HOST", restarted.unix)
-        engine = DockerEngine()
-        engine.prepare(image, lambda done, total, text: None)
-        made = Bench(engine, image, tmp_path, f"again-{live_restore}".lower())
-        running = made.start_python(
-            "import time\nfor n in range(600):\n    print('line', n, flush=True)\n    time.sleep(0.02)\n"
-            "open('/out/end', 'w').close()"
-        )
-        while made.log.read_bytes().count(b"\n") < 50:
-            time.sleep(0.02)
-        restarted.restart()
-        outcome = running.wait(90)
-    finally:
-        restarted.remove()
-    assert outcome is not None
-    lines = made.log.read_bytes().splitlines()
-    assert lines == [b"line %d" % n for n in range(len(lines))]
-    if live_restore:
-        assert outcome.ok, outcome
-        assert len(lines) == 600
-        assert (made.out / "end").exists()
-    else:
-        assert not outcome.ok
-        assert outcome.reason in {EndReason.LOST, EndReason.SIGNALLED}
-        assert len(lines) >= 50
-    gc.collect()  # what the SDK left, while that is no error
 
 
 # --- ssh, TLS, contexts -----------------------------------------------------------------------------------------------
