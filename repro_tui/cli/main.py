@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 
 from repro_tui import __version__
-from repro_tui.cli import attach, cancel, check, console, doctor, image, logs, prune, run, schema, show
+from repro_tui.cli import attach, cancel, check, console, doctor, image, logs, prune, run, schema, show, tui
 from repro_tui.cli import list as list_command
 
-COMMANDS = (run, attach, cancel, list_command, show, logs, check, schema, doctor, image, prune)
+COMMANDS = (tui, run, attach, cancel, list_command, show, logs, check, schema, doctor, image, prune)
 """Every command's module, in the order of the help; each has `add_parser(subparsers)` and `run(arguments) -> int`."""
 
 EPILOG = """\
+`repro-tui` alone, or with a manifest, a folder or a run, opens the terminal UI.
 `repro-tui --run MANIFEST` is `repro-tui run MANIFEST`.
 
 exit codes:
@@ -46,9 +47,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def expand(argv: Sequence[str]) -> list[str]:
-    """Turn `--run MANIFEST [OPTION…]`, in any order, into `run MANIFEST [OPTION…]`."""
-    if not argv or argv[0] in {name(module.__name__) for module in COMMANDS}:
+    """Turn `--run MANIFEST [OPTION…]`, in any order, into `run MANIFEST [OPTION…]`, a path alone into `tui PATH`."""
+    if argv and argv[0] in {name(module.__name__) for module in COMMANDS}:
         return list(argv)
+    if (ui := tui.wanted(list(argv))) is not None:
+        return ui
     for place, word in enumerate(argv):
         if word == "--":
             break

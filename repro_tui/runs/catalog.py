@@ -35,7 +35,7 @@ def list_runs(root: Path) -> list[RunEntry]:
             folders = [Path(entry.path) for entry in entries if entry.is_dir()]
     except OSError:
         return []
-    found = [read_entry(RunDirectory(folder)) for folder in folders if _looks_like_a_run(folder)]
+    found = [read_entry(RunDirectory(folder)) for folder in folders if looks_like_a_run(folder)]
     return sorted(found, key=lambda entry: (entry.started_at or 0.0, entry.run.id), reverse=True)
 
 
@@ -73,7 +73,7 @@ def find_run(root: Path, name: str) -> RunDirectory:
     Raises UsageError that lists what there is.
     """
     given = Path(name)
-    if (os.sep in name or name in {".", ".."} or not (root / name).is_dir()) and _looks_like_a_run(given):
+    if (os.sep in name or name in {".", ".."} or not (root / name).is_dir()) and looks_like_a_run(given):
         return RunDirectory(given.resolve())
     runs = list_runs(root)
     if name == "last" and runs:
@@ -94,7 +94,8 @@ def find_run(root: Path, name: str) -> RunDirectory:
     )
 
 
-def _looks_like_a_run(folder: Path) -> bool:
+def looks_like_a_run(folder: Path) -> bool:
+    """Say whether a folder is a run directory, by what lies in it."""
     return any((folder / name).exists() for name in ("events.jsonl", "worker.lock", "manifest.toml"))
 
 

@@ -29,6 +29,13 @@ class Series:
         self._seen += 1
         self._last = (step, value)
 
+    def copy(self) -> Series:
+        """Return a series that later points do not change."""
+        twin = Series()
+        twin._points, twin._stride = self._points.copy(), self._stride
+        twin._seen, twin._last = self._seen, self._last
+        return twin
+
     @property
     def last(self) -> tuple[int, float] | None:
         """Step and value of the newest point."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from repro_tui import wire
@@ -145,6 +145,22 @@ class RunState:
     def timings_s(self) -> dict[str, float]:
         """Seconds of each stage that has ended."""
         return {name: stage.elapsed_s for name, stage in self.stages.items() if stage.elapsed_s is not None}
+
+    def copy(self) -> RunState:
+        """Return a state that later lines do not change."""
+        return replace(
+            self,
+            stages={name: replace(stage) for name, stage in self.stages.items()},
+            checks=dict(self.checks),
+            notices=list(self.notices),
+            metrics=dict(self.metrics),
+            series={name: series.copy() for name, series in self.series.items()},
+            tables=dict(self.tables),
+            outputs=dict(self.outputs),
+            runtime=dict(self.runtime),
+            notes=list(self.notes),
+            complaints=list(self.complaints),
+        )
 
     # --- events of the worker -----------------------------------------------------------------------------------------
 

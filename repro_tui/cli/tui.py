@@ -1,0 +1,81 @@
+"""`repro-tui`, `repro-tui PATH`: the terminal UI on the manifests of a folder, one manifest, or one run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro_tui.cli import console
+from repro_tui.cli.options import add_runs, runs_folder
+from repro_tui.errors import UsageError
+
+if TYPE_CHECKING:
+    from repro_tui.tui.app import Opening
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "tui",
+        help="the terminal UI; also `repro-tui` and `repro-tui PATH`",
+        description="Open the terminal UI on a manifest, a folder of manifests, or a run (default: ./manifests).",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", help='a manifest, a folder, a run directory, the id of a run, or "last"'
+    )
+    add_runs(parser)
+    parser.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Open the UI; raises UsageError where nobody could see it."""
+    # only small modules so far: what Textual reads from the environment has to be settled before it is loaded
+    from repro_tui.tui import terminal
+
+    if not terminal.interactive():
+        raise UsageError(
+            "the terminal UI needs a terminal, for input and for output",
+            where="repro-tui tui",
+            hint="`repro-tui run MANIFEST` and `repro-tui attach RUN` need none; `repro-tui --help` lists the rest",
+        )
+    terminal.prepare()
+    from repro_tui.tui import settings
+    from repro_tui.tui.app import ReproApp
+
+    preferences = settings.read()
+    preferences.ascii = preferences.ascii or arguments.ascii
+    app = ReproApp(opening(arguments), preferences)
+    said = app.run()
+    if said:
+        console.say(said)
+    return int(app.return_code or 0)
+
+
+def opening(arguments: argparse.Namespace) -> Opening:
+    """Return what is to be shown first; raises UsageError for what is neither manifest, folder nor run."""
+    from repro_tui.runs.catalog import find_run, looks_like_a_run
+    from repro_tui.tui.app import Opening
+
+    runs = runs_folder(arguments).absolute()
+    if arguments.path is None:
+        return Opening(runs=runs)
+    path = Path(arguments.path)
+    if path.is_file():
+        return Opening(runs=runs, manifest=path.absolute())
+    if path.is_dir() and not looks_like_a_run(path):
+        return Opening(runs=runs, folder=path.absolute())
+    return Opening(runs=runs, run=find_run(runs, arguments.path))
+
+
+def wanted(argv: list[str]) -> list[str] | None:
+    """Return the command line of the UI where `argv` names no command but means it; None where it does not."""
+    if not argv:
+        return ["tui"] if sys.stdin.isatty() and sys.stdout.isatty() else None
+    word = next((word for word in argv if not word.startswith("-")), "")
+    if argv[0] == "--ascii" or (word and word == argv[0] and Path(word).exists()):
+        return ["tui", *argv]
+    return None

@@ -1,0 +1,130 @@
+"""THE key table: every key of the terminal UI, what it does, where, and in which words.
+
+Bindings, footer, help, command palette and the table in docs/tui.md are all made from it; no key is bound anywhere
+else. A user's settings.toml gives other keys by `id`. Only keys that every terminal can send: none of ctrl+m, ctrl+h,
+ctrl+s, ctrl+q, ctrl+b.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+NAMES = {
+    "slash": "/",
+    "ampersand": "&",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "question_mark": "?",
+    "escape": "esc",
+    "space": "space",
+    "full_stop": ".",
+}
+"""How keys are written for people, where Textual's name is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do: `keys` as Textual names them, comma-separated; `screens` where it can be done ("app": on all).
+
+    `label` stands in the footer and the palette, `help` is a sentence. `group` is the part of the screen it is about.
+    `method` is the Textual action, the last part of the id where it is not given. `footer` False: help and palette
+    only. `palette` False: it makes no sense without a key.
+    """
+
+    id: str
+    keys: str
+    label: str
+    help: str
+    screens: tuple[str, ...]
+    group: str
+    method: str = ""
+    footer: bool = False
+    palette: bool = True
+    priority: bool = False
+
+    @property
+    def action(self) -> str:
+        """Return the Textual action."""
+        return self.method or self.id.rpartition(".")[2].replace("-", "_")
+
+    @property
+    def key_text(self) -> str:
+        """Return the keys as people write them."""
+        return " ".join(NAMES.get(key, key) for key in self.keys.split(","))
+
+
+ANYWHERE = ("app",)
+RUN = ("run",)
+
+ACTIONS: tuple[Action, ...] = (
+    # --- everywhere ---------------------------------------------------------------------------------------------------
+    Action("app.help", "question_mark,f1", "Help", "Show what every key does here, the focused part first.",
+           ANYWHERE, "Everywhere", footer=True),
+    Action("app.palette", "ctrl+p", "Palette", "Find a command by typing a part of its name.",
+           ANYWHERE, "Everywhere", method="command_palette", footer=True, palette=False, priority=True),
+    Action("app.leave", "q,ctrl+c", "Quit", "Leave; a run that is going on goes on, unless you say otherwise.",
+           ANYWHERE, "Everywhere", footer=True),
+    Action("app.suspend", "ctrl+z", "Suspend", "Put the program to sleep and return to the shell; `fg` wakes it.",
+           ANYWHERE, "Everywhere", method="suspend_process", priority=True),
+    Action("app.theme", "f2", "Next theme", "Use the next theme, and keep it in the settings.",
+           ANYWHERE, "Everywhere", method="next_theme"),
+    # --- a run --------------------------------------------------------------------------------------------------------
+    Action("run.stages", "1", "Stages", "Go to the stages.", RUN, "Panes", method="pane('stages')"),
+    Action("run.resources", "4", "Resources", "Go to the gauges.", RUN, "Panes", method="pane('resources')"),
+    Action("run.checks", "5", "Checks", "Go to the checks.", RUN, "Panes", method="pane('checks')"),
+    Action("run.zoom", "z", "Zoom", "Give the whole screen to the focused part, or take it back.",
+           RUN, "Panes", footer=True),
+    Action("run.back", "escape", "Back", "Undo the zoom, or leave this screen; the run goes on.", RUN, "Run"),
+    # --- dialogs ------------------------------------------------------------------------------------------------------
+    Action("dialog.close", "escape,q", "Close", "Close, and change nothing.", ("help", "confirm"), "Dialogs",
+           method="close", footer=True, palette=False),
+    Action("dialog.next", "right,down", "Next answer", "Go to the next answer.", ("confirm",), "Dialogs",
+           method="next_answer", palette=False),
+    Action("dialog.previous", "left,up", "Previous answer", "Go to the answer before.", ("confirm",), "Dialogs",
+           method="previous_answer", palette=False),
+)  # fmt: skip
+"""In the order in which help shows them."""
+
+
+def on(screen: str) -> Iterator[Action]:
+    """Yield the actions of a screen, or of "app"."""
+    return (action for action in ACTIONS if screen in action.screens)
+
+
+def bindings(screen: str) -> list[Binding]:
+    """Return the bindings of a screen, or of "app"."""
+    return [
+        Binding(
+            action.keys,
+            action.action,
+            action.label,
+            show=action.footer,
+            key_display=NAMES.get(action.keys.partition(",")[0]),
+            priority=action.priority,
+            tooltip=action.help,
+            id=action.id,
+        )
+        for action in on(screen)
+    ]
+
+
+def groups(screen: str, first: str = "") -> list[tuple[str, list[Action]]]:
+    """Return what can be done on a screen and everywhere, by group; the group `first` leads."""
+    found: dict[str, list[Action]] = {first: []} if first else {}
+    for action in (*on(screen), *(on("app") if screen != "app" else ())):
+        found.setdefault(action.group, []).append(action)
+    return [(name, actions) for name, actions in found.items() if actions]
+
+
+def markdown() -> str:
+    """Return the table for docs/tui.md."""
+    rows = ["| Keys | id | Where | What |", "| --- | --- | --- | --- |"]
+    rows += [
+        f"| {' '.join(f'`{key}`' for key in action.key_text.split())} | `{action.id}` | "
+        f"{', '.join('everywhere' if screen == 'app' else screen for screen in action.screens)} | {action.help} |"
+        for action in ACTIONS
+    ]
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,176 @@
+"""The app: what it was opened with, which screens there are, and what holds on all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from repro_tui.errors import ReproError
+from repro_tui.runs.directory import RunDirectory
+from repro_tui.tui import actions, settings
+from repro_tui.tui.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What to show first: a run, a manifest, or the manifests of a folder (all None: those of ./manifests)."""
+
+    runs: Path
+    run: RunDirectory | None = None
+    manifest: Path | None = None
+    folder: Path | None = None
+
+
+class ReproApp(App[str], inherit_bindings=False):
+    """The terminal UI; what it returns is said on the terminal after it has left."""
+
+    TITLE = "repro-tui"
+    BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("app"))
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        Path(__file__).parent / "styles" / name for name in ("app.tcss", "run.tcss", "dialogs.tcss")
+    ]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - the base class has no ClassVar
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+    COMMAND_PALETTE_BINDING = "f24"  # ours is in the key table
+
+    def __init__(self, opening: Opening, preferences: Settings | None = None) -> None:
+        super().__init__()
+        self.opening = opening
+        self.preferences = preferences if preferences is not None else settings.read()
+
+    @property
+    def ascii(self) -> bool:
+        """Say whether only ASCII is drawn: asked for, or colours are off."""
+        return self.preferences.ascii
+
+    def on_mount(self) -> None:
+        """Show what was asked for."""
+        if self.preferences.theme in self.available_themes:
+            self.theme = self.preferences.theme
+        self.set_class(self.ascii, "-ascii")
+        self.set_keymap(self.preferences.keys)
+        for problem in self.preferences.problems:
+            self.notify(problem, title="settings", severity="warning")
+        self._survive_the_terminal()
+        if self.opening.run is not None:
+            self.show_run(self.opening.run)
+        elif self.opening.manifest is not None:
+            self.show_plan(self.opening.manifest)
+        else:
+            self.show_home()
+
+    def _survive_the_terminal(self) -> None:
+        """Leave in order when the terminal goes, or somebody ends us: runs are processes of their own and go on."""
+        loop = asyncio.get_running_loop()
+        with suppress(RuntimeError, ValueError):  # not the main thread, in tests
+            loop.add_signal_handler(signal.SIGTERM, self.exit)
+            # a terminal that is gone takes nothing any more: nothing to restore, nothing to write
+            loop.add_signal_handler(signal.SIGHUP, os._exit, 128 + signal.SIGHUP)
+
+    # --- screens ------------------------------------------------------------------------------------------------------
+
+    def show_home(self) -> None:
+        """Show manifests and runs."""
+        self._show("home", "HomeScreen")
+
+    def show_plan(self, manifest: Path) -> None:
+        """Show what a run of a manifest would do."""
+        self._show("plan", "PlanScreen", manifest)
+
+    def show_run(self, run: RunDirectory) -> None:
+        """Show a run, live or not."""
+        from repro_tui.tui.screens.run import RunScreen
+
+        self.push_screen(RunScreen(run))
+
+    def show_verdict(self, run: RunDirectory) -> None:
+        """Show how a run ended."""
+        self._show("verdict", "VerdictScreen", run)
+
+    def show_compare(self, left: RunDirectory, right: RunDirectory) -> None:
+        """Show two runs side by side."""
+        self._show("compare", "CompareScreen", left, right)
+
+    def _show(self, module: str, name: str, *arguments: Any) -> None:
+        """Show a screen whose module is loaded only now."""
+        screens = importlib.import_module(f"repro_tui.tui.screens.{module}")
+        self.push_screen(getattr(screens, name)(*arguments))
+
+    def explain(self, error: ReproError) -> None:
+        """Show an error as what, where and what to do."""
+        parts = [
+            error.message,
+            f"where: {error.where}" if error.where else "",
+            f"hint: {error.hint}" if error.hint else "",
+        ]
+        self.notify(
+            "\n".join(part for part in parts if part), title="error", severity="error", timeout=20, markup=False
+        )
+
+    # --- keys that hold everywhere ------------------------------------------------------------------------------------
+
+    def action_help(self) -> None:
+        """Show the keys of what is in front."""
+        from repro_tui.tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            focused = self.focused
+            group = next((str(node.help_group) for node in _upwards(focused) if hasattr(node, "help_group")), "")
+            self.push_screen(HelpScreen(scope_of(self.screen), group))
+
+    def action_leave(self) -> None:
+        """Leave; a screen that has something to ask first has its own action of this name."""
+        self.exit()
+
+    def action_next_theme(self) -> None:
+        """Use the next theme."""
+        names = sorted(self.available_themes)
+        place = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(place + 1) % len(names)]
+        self.preferences.theme = self.theme
+        try:
+            settings.write(self.preferences)
+        except OSError as error:
+            self.notify(f"not kept: {error}", severity="warning")
+        else:
+            self.notify(self.theme, title="theme", timeout=2)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Yield what the palette offers: what is in the key table and can be done now."""
+        for action in (*actions.on(scope_of(screen)), *actions.on("app")):
+            node: Screen[Any] | App[Any] = screen if hasattr(screen, f"action_{_method(action)}") else self
+            if action.palette and node.check_action(_method(action), ()) is True:
+                yield SystemCommand(action.label, f"{action.help} ({action.key_text})", _doing(node, action.action))
+
+
+def scope_of(screen: Screen[Any]) -> str:
+    """Return the name that the key table has for a screen."""
+    return str(getattr(screen, "SCOPE", ""))
+
+
+def _method(action: actions.Action) -> str:
+    return action.action.partition("(")[0]
+
+
+def _doing(node: Screen[Any] | App[Any], action: str) -> Any:
+    async def do() -> None:
+        await node.run_action(action)
+
+    return do
+
+
+def _upwards(node: Any) -> Iterable[Any]:
+    while node is not None:
+        yield node
+        node = node.parent

@@ -1,0 +1,90 @@
+"""Follow one run directory from a thread, and tell a screen when there is something new.
+
+The thread alone polls the reader. What a screen draws it takes from `snapshot`, a copy that later lines do not change.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from textual.message import Message
+from textual.message_pump import MessagePump
+
+from repro_tui.runs.directory import RunDirectory
+from repro_tui.runs.reader import RunReader
+from repro_tui.runs.state import RunState
+
+POLL_S = 0.1
+_ALIVE_S = 1.0
+"""Between two looks at whether the worker lives."""
+_STOP_PATIENCE_S = 2.0
+
+
+class Changed(Message):
+    """There is something new in the run; any number of them may become one."""
+
+    def can_replace(self, message: Message) -> bool:
+        """Take the place of one that waits."""
+        return isinstance(message, Changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run as it was at one moment; `died`: its worker is gone without its last word."""
+
+    state: RunState
+    died: bool
+
+    @property
+    def live(self) -> bool:
+        """Say whether there may be more to come."""
+        return not self.state.finished and not self.died
+
+
+class RunFeed:
+    """Polls one run ten times a second while it lives, and posts `Changed` to `target`. `stop` before leaving."""
+
+    def __init__(self, run: RunDirectory, target: MessagePump) -> None:
+        self.run = run
+        self.lock = threading.Lock()
+        self._reader = RunReader(run)
+        self._target = target
+        self._died = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name=f"feed-{run.id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_PATIENCE_S)
+
+    def snapshot(self) -> Snapshot:
+        """Return how the run is now."""
+        with self.lock:
+            return Snapshot(self._reader.state.copy(), self._died)
+
+    def _follow(self) -> None:
+        looked_at, first = 0.0, True
+        while not self._stopping.is_set():
+            with self.lock:
+                new = self._reader.poll()
+                now = time.monotonic()
+                if not new and now - looked_at >= _ALIVE_S:
+                    looked_at = now
+                    self._died = self._reader.died()
+                ended = not new and (self._died or self._reader.state.finished)
+            # the first burst of a long run becomes one message
+            if (new and not first) or ended or (first and not new):
+                self._target.post_message(Changed())
+            if ended:
+                return
+            if not new:
+                first = False
+                self._stopping.wait(POLL_S)

@@ -1,0 +1,1 @@
+"""One widget a file; each takes plain data and knows nothing of the app."""

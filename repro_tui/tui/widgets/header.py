@@ -1,0 +1,84 @@
+"""The first line of a run: which, how it stands, what it does, for how long; and the strips of a small terminal."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import Static
+
+from repro_tui.runs import words
+from repro_tui.runs.state import RunState
+
+SILENT_S = 90.0
+"""After so long without a word from a stage that runs, the header says so."""
+
+STYLES = {
+    "RUNNING": "bold cyan",
+    "STARTING": "bold cyan",
+    "CANCELLING": "bold yellow",
+    "REPRODUCED": "bold green",
+    "METRICS DIFFER": "bold red",
+    "ENVIRONMENT DRIFT": "bold red",
+    "FAILED": "bold red",
+    "DIED": "bold red",
+    "INCONCLUSIVE": "bold yellow",
+    "CANCELLED": "bold yellow",
+}
+"""Colour only repeats what the word says."""
+
+
+def standing(state: RunState, *, died: bool) -> str:
+    """Return the one word for a run."""
+    if state.verdict is not None:
+        return state.verdict.value
+    if died:
+        return "DIED"
+    if state.cancel_requested_by:
+        return "CANCELLING"
+    return "RUNNING" if state.started_at is not None else "STARTING"
+
+
+def clock(seconds: float) -> str:
+    """Return hours, minutes and seconds."""
+    whole = max(0, int(seconds))
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def headline(state: RunState, *, died: bool, now: float, left_s: float | None = None, extra: str = "") -> Text:
+    """Return the line; `extra` is a word that must not be missed, like a countdown."""
+    word = standing(state, died=died)
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f" {words.printable(state.experiment or state.run_id or 'starting')}  ", style="bold")
+    line.append(f" {word} ", style=f"reverse {STYLES[word]}")
+    stage = state.current_stage
+    until = state.finished_at if state.finished_at is not None else (state.last_at if died else now)
+    if state.started_at is not None and until is not None:
+        line.append(f"  {clock(until - state.started_at)}")
+    if extra:
+        line.append("  ")
+        line.append(f" {extra} ", style="reverse bold yellow")
+    if stage is not None and not died:
+        parts = [stage.name, words.amount(stage)]
+        if stage.total:
+            parts.append(f"{100 * min(stage.done, stage.total) // stage.total} %")
+        if left_s is not None:
+            parts.append(f"about {words.duration(left_s)} left")
+        line.append("  " + "  ".join(part for part in parts if part))
+        if stage.name in {"train", "evaluate"}:
+            line.append(f"  {words.numbers(state)}", style="dim")
+    elif state.summary:
+        line.append(f"  {words.printable(state.summary)}")
+    return line
+
+
+class Headline(Static):
+    """One line."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__("", id=id)
+        self._text = Text()
+
+    def show(self, line: Text) -> None:
+        """Show a line, where it is another than before."""
+        if line != self._text:
+            self._text = line
+            self.update(line, layout=False)
