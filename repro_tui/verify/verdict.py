@@ -46,14 +46,13 @@ def decide(checks: Sequence[CheckResult], failure: ReproError | None = None) -> 
     if differing:
         return Decision(Verdict.METRICS_DIFFER, ExitCode.DIFFERS, _differs(differing))
     open_ = [check for check in required if not _passes(check)]
+    reasons = (
+        [] if results else ["Nothing that came out could be compared: no expected metric and no digest decides here."]
+    )
     if open_:
-        return Decision(Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, _open(open_))
-    if not results:
-        return Decision(
-            Verdict.INCONCLUSIVE,
-            ExitCode.INCONCLUSIVE,
-            "Nothing that came out could be compared: no expected metric and no digest decides here.",
-        )
+        reasons.append(_open(open_))
+    if reasons:
+        return Decision(Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, " ".join(reasons))
     return Decision(Verdict.REPRODUCED, ExitCode.REPRODUCED, _reproduced(results, pins))
 
 

@@ -35,14 +35,14 @@ pytestmark = [
 _OTHERWISE = "not ordinary and not callers_powers"
 
 
-@pytest.fixture(scope="module", params=["the host's Docker", "newer, classic store", "newer, containerd store"])
+@pytest.fixture(scope="module", params=["the host's Docker", "newer, containerd store"])
 def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     require_root()
     root = Path("/")
     settings: dict[str, object] = {}
     if request.param != "the host's Docker":
         root = newer_docker() / "root"
-        settings["features"] = {"containerd-snapshotter": "containerd" in request.param}
+        settings["features"] = {"containerd-snapshotter": True}
     made = Daemon(short_folder("docker"), tmp_path_factory.getbasetemp(), root=root, settings=settings)
     try:
         made.start()

@@ -52,6 +52,10 @@ def _inline(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+_HEEDING = ("/usr/bin/env", "--default-signal=INT,HUP")
+"""Whoever started the tests may ignore them (nohup, a shell's background job)."""
+
+
 @dataclass(frozen=True)
 class Result:
     """How a command ended, and, for a run, what it left."""
@@ -163,7 +167,7 @@ class Lab:
         """Start `repro-tui` with these arguments; its standard streams are pipes unless said otherwise."""
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.Popen(
-            [*self.prefix, *self.program, *words],
+            [*_HEEDING, *self.prefix, *self.program, *words],
             cwd=self.folder, env=self.variables, stdin=subprocess.DEVNULL, text=True, **streams,
         )  # fmt: skip
 
