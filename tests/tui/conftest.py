@@ -1,0 +1,129 @@
+"""Recorded runs, a clock that stands still, nobody's own settings, and a terminal under tmux."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from repro_tui.artifacts.store import remove_tree
+from repro_tui.engines.embedded import EmbeddedEngine
+from repro_tui.runs.directory import RunDirectory
+from tests.system.conftest import downloads, pinned
+from tests.system.lab import Lab
+from tests.tui.record import ORDER, RECORDED, STARTED_AT, laboratory
+from tests.tui.terminal import Terminal
+
+__all__ = ["downloads"]
+
+NOW = STARTED_AT + 3600.0 * (len(ORDER) - 1) + 30.0
+"""Half a minute into the run that is going on, long after all the others."""
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tests away from the settings, the store and the runs of whoever starts them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("REPRO_TUI_STORE", str(tmp_path / "store"))
+    for name in ("REPRO_TUI_RUNS", "REPRO_TUI_MIRROR", "NO_COLOR", "SSH_CONNECTION", "DOCKER_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Make the clock on the wall stand still."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    return NOW
+
+
+@dataclass
+class Recordings:
+    """Copies of recorded runs under one folder; those that are going on are locked as by their worker."""
+
+    folder: Path
+    _locks: ExitStack = field(default_factory=ExitStack)
+
+    def __call__(self, state: str) -> RunDirectory:
+        """Return a copy of the run of a state; "died" is the one that was running, without its worker."""
+        source = RECORDED / ("running" if state == "died" else state)
+        place = self.folder / run_id(source)
+        shutil.copytree(source, place)
+        run = RunDirectory(place)
+        if state == "running":
+            self._locks.enter_context(run.locked())
+        return run
+
+    def close(self) -> None:
+        """Let go of the locks."""
+        self._locks.close()
+
+
+def run_id(recording: Path) -> str:
+    """Return the id of a recorded run."""
+    import json
+
+    with (recording / "events.jsonl").open(encoding="utf-8") as file:
+        return str(json.loads(file.readline())["run_id"])
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Iterator[Recordings]:
+    """Return a maker of copies of recorded runs, in tmp_path/runs."""
+    recordings = Recordings(tmp_path / "runs")
+    yield recordings
+    recordings.close()
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[Lab]:
+    """Return an experiment that the embedded engine can really run, pinned; its image is in the store."""
+    available = EmbeddedEngine().availability()
+    if not available.ok:
+        pytest.skip(f"the embedded engine does not work here: {available.reason}")
+    folder = tmp_path_factory.mktemp("world")
+    lab = laboratory(folder, [downloads])
+    lab.manifest = pinned(lab, lab.run("--offline").expect(5, "INCONCLUSIVE"))
+    lab.write()
+    yield lab
+    for each in folder.iterdir():
+        remove_tree(each)
+
+
+@pytest.fixture
+def lab(world: Lab, tmp_path: Path) -> Lab:
+    """Return the pinned experiment in a folder of its own, with the session's store."""
+    folder = tmp_path / "paper"
+    shutil.copytree(world.folder, folder, ignore=shutil.ignore_patterns("runs"))
+    return Lab(folder, world.store, folder / "runs", world.mirrors, dict(world.manifest))
+
+
+OpenTerminal = Callable[..., Terminal]
+
+
+@pytest.fixture
+def open_terminal(tmp_path: Path) -> Iterator[OpenTerminal]:
+    """Return a function that opens a terminal with more variables and of another size."""
+    with ExitStack() as stack:
+        count = 0
+
+        def open_one(environment: dict[str, str] | None = None, *, columns: int = 120, rows: int = 40) -> Terminal:
+            nonlocal count
+            count += 1
+            folder = tmp_path / f"terminal{count}"
+            folder.mkdir()
+            places = {"XDG_CONFIG_HOME": str(tmp_path / "config"), **(environment or {})}
+            terminal = Terminal(folder, places, columns=columns, rows=rows)
+            stack.callback(terminal.kill)
+            return terminal
+
+        yield open_one
