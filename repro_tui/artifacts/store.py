@@ -239,6 +239,10 @@ class Store:
             _touch(path)
             return path
 
+    def has_tree(self, tree_sha256: str) -> bool:
+        """Tell whether there is a folder under that tree digest, without reading it, as `has_blob` does."""
+        return (self.root / "trees" / _checked(tree_sha256)).is_dir()
+
     def put_tree(self, source: Path, *, tree_sha256: str, component: str, where: str = "") -> Path:
         """Copy a folder's files into the store under its tree digest and return the copy.
 

@@ -34,7 +34,7 @@ def run(context: Context) -> StageResult:
     context.loaded = loaded if options.seed is None else _with_seed(loaded, options.seed)
     for planned in planned_checks(context.loaded, time.time()):
         context.record(planned)
-    _check_host(context.loaded)
+    check_host(context.loaded)
     _choose_engine(context)
     _check_code(context)
     _check_job(context)
@@ -47,8 +47,8 @@ def _with_seed(loaded: LoadedManifest, seed: int) -> LoadedManifest:
     return dataclasses.replace(loaded, manifest=manifest.model_copy(update={"determinism": determinism}))
 
 
-def _check_host(loaded: LoadedManifest) -> None:
-    """Refuse what cannot work here, before anything is downloaded."""
+def check_host(loaded: LoadedManifest) -> None:
+    """Refuse what cannot work here, before anything is downloaded; raises InfrastructureError."""
     manifest = loaded.manifest
     machine = {"x86_64": "linux/amd64", "AMD64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/arm64"}
     here = machine.get(platform.machine(), platform.machine())

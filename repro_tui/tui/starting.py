@@ -1,0 +1,57 @@
+"""Start runs from the UI: each a process of its own that goes on whatever becomes of the UI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from repro_tui.manifest.loading import LoadedManifest, load
+from repro_tui.pipeline import launch, worker
+from repro_tui.pipeline.plan import Options
+from repro_tui.runs.directory import RunDirectory
+
+_workers: list[subprocess.Popen[bytes]] = []
+"""Started here: to be waited for once they have ended, so that none stays as a zombie."""
+
+
+def mirror_folders() -> tuple[Path, ...]:
+    """Return the mirror folders that the environment names; raises UsageError for one that is not there."""
+    from repro_tui.artifacts.mirrors import mirrors_from
+
+    return mirrors_from([])
+
+
+def start(
+    runs: Path, loaded: LoadedManifest, *, engine: str | None = None, seed: int | None = None, offline: bool = False
+) -> RunDirectory:
+    """Start a run of a manifest under `runs`; raises a ReproError where that cannot be."""
+    from repro_tui.artifacts.sources.apt import ENV_DEBIAN_MIRROR
+
+    return _go(
+        runs,
+        loaded,
+        Options(
+            manifest=str(loaded.path.absolute()),
+            experiment=loaded.manifest.experiment.name,
+            title=loaded.manifest.experiment.title,
+            engine=engine,
+            mirrors=tuple(map(str, mirror_folders())),
+            debian_mirror=os.environ.get(ENV_DEBIAN_MIRROR) or None,
+            offline=offline,
+            seed=seed,
+        ),
+    )
+
+
+def rerun(run: RunDirectory) -> RunDirectory:
+    """Start the same run again beside the old one, with the same options; raises a ReproError where that cannot be."""
+    options = Options.read(run.options)
+    return _go(run.path.absolute().parent, load(Path(options.manifest)), options)
+
+
+def _go(runs: Path, loaded: LoadedManifest, options: Options) -> RunDirectory:
+    run = launch.prepare(runs, loaded, options)
+    _workers[:] = [process for process in _workers if process.poll() is None]
+    _workers.append(worker.spawn(run))
+    return run
