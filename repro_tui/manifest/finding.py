@@ -37,19 +37,49 @@ class Found:
         return f"{place}{key}{first.found}; allowed: {first.allowed}{more}"
 
 
+class Shelf:
+    """The manifests in one folder, by file name; a TOML file that is something else is passed over.
+
+    Looked at again and again, it reads only what has changed since.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[Path, tuple[tuple[int, int], Found | None]] = {}
+
+    def look(self) -> list[Found]:
+        """Return what is there now."""
+        try:
+            files = sorted(file for file in self.folder.glob("*.toml") if file.is_file())
+            stamps = {file: _stamp(file) for file in files}
+        except OSError:
+            return []
+        known, self._known = self._known, {}
+        for file, stamp in stamps.items():
+            before = known.get(file)
+            same = before is not None and before[0] == stamp
+            self._known[file] = before if same and before else (stamp, look_at(file) if _meant(file) else None)
+        return [found for _, found in self._known.values() if found is not None]
+
+    def forget(self) -> None:
+        """Read everything again the next time: a file that a manifest pins may have changed."""
+        self._known.clear()
+
+
 def find_manifests(folder: Path) -> list[Found]:
-    """Return the manifests in a folder, by file name; a TOML file that is something else is passed over."""
-    try:
-        files = sorted(file for file in folder.glob("*.toml") if file.is_file())
-    except OSError:
-        return []
-    return [look_at(file) for file in files if _meant(file)]
+    """Return the manifests in a folder, by file name."""
+    return Shelf(folder).look()
 
 
 def look_at(path: Path) -> Found:
     """Return one file as a manifest, or with its problems."""
     inspection = inspect(path)
     return Found(path, inspection.loaded, inspection.problems)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def _meant(file: Path) -> bool:

@@ -254,6 +254,11 @@ def earlier(entries: Sequence[RunEntry], experiment: str) -> Iterator[RunEntry]:
     return (entry for entry in entries if entry.experiment == experiment and entry.status in _WHOLE)
 
 
+def latest(entries: Sequence[RunEntry], experiment: str) -> RunEntry | None:
+    """Return the newest run of an experiment, whatever became of it; `entries` are newest first."""
+    return next((entry for entry in entries if entry.experiment == experiment), None)
+
+
 def estimate(entries: Sequence[RunEntry], experiment: str) -> Estimate | None:
     """Return how long a run may take, from the last few that came to a verdict; `entries` are newest first."""
     took = [entry.duration_s for entry in earlier(entries, experiment) if entry.duration_s is not None][:_RECENT]

@@ -30,6 +30,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def ago(at: float, now: float) -> str:
+    """Return how long ago something was: "just now", "5 min ago", "3 h ago", "2 days ago"."""
+    minutes = max(0.0, now - at) / 60
+    if minutes < 1:
+        return "just now"
+    if minutes < 60:
+        return f"{minutes:.0f} min ago"
+    return f"{minutes / 60:.0f} h ago" if minutes < 48 * 60 else f"{minutes / 60 / 24:.0f} days ago"
+
+
 def size(count: float) -> str:
     """Return "12.3 MB" (powers of 1000)."""
     for unit in ("B", "kB", "MB"):

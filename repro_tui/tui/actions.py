@@ -58,6 +58,8 @@ class Action:
 
 ANYWHERE = ("app",)
 RUN = ("run",)
+HOME = ("home",)
+PLAN = ("plan",)
 
 ACTIONS: tuple[Action, ...] = (
     # --- everywhere ---------------------------------------------------------------------------------------------------
@@ -78,8 +80,33 @@ ACTIONS: tuple[Action, ...] = (
     Action("run.zoom", "z", "Zoom", "Give the whole screen to the focused part, or take it back.",
            RUN, "Panes", footer=True),
     Action("run.back", "escape", "Back", "Undo the zoom, or leave this screen; the run goes on.", RUN, "Run"),
+    # --- home ---------------------------------------------------------------------------------------------------------
+    Action("home.open", "enter", "Open", "Open the manifest as a plan, or the run as it is or as it ended.",
+           HOME, "Manifests and runs", method="open_chosen", footer=True),
+    Action("home.path", "o", "Open path", "Open a manifest, a folder or a run directory by its path.",
+           HOME, "Manifests and runs", method="ask_path", footer=True),
+    Action("home.compare", "c", "Compare", "Mark a run; on another run, put the two side by side.",
+           HOME, "Manifests and runs", footer=True),
+    Action("home.doctor", "d", "Doctor", "See what this machine can run, and what to do where it cannot.",
+           HOME, "Manifests and runs", footer=True),
+    Action("home.refresh", "f5", "Look again", "Read all manifests again; runs are looked at every two seconds anyway.",
+           HOME, "Manifests and runs"),
+    Action("home.back", "escape", "Back", "Close the path field, take the mark away, or leave this screen.",
+           HOME, "Manifests and runs"),
+    # --- plan ---------------------------------------------------------------------------------------------------------
+    Action("plan.start", "enter", "Start", "Start the run; it goes on whatever becomes of this program.",
+           PLAN, "Plan", footer=True),
+    Action("plan.engine", "e", "Engine", "Use the next engine: chosen by itself, docker, podman, embedded.",
+           PLAN, "Plan", method="next_engine", footer=True),
+    Action("plan.seed", "s", "Seed", "Give another seed than the manifest's; empty takes the manifest's again.",
+           PLAN, "Plan", method="ask_seed", footer=True),
+    Action("plan.offline", "f", "Offline", "Use only what is on this host, or go online again.",
+           PLAN, "Plan", method="toggle_offline", footer=True),
+    Action("plan.refresh", "f5", "Look again", "Read the manifest again, and look at this machine again.",
+           PLAN, "Plan", footer=True),
+    Action("plan.back", "escape", "Back", "Leave the seed, or this screen.", PLAN, "Plan"),
     # --- dialogs ------------------------------------------------------------------------------------------------------
-    Action("dialog.close", "escape,q", "Close", "Close, and change nothing.", ("help", "confirm"), "Dialogs",
+    Action("dialog.close", "escape,q", "Close", "Close, and change nothing.", ("help", "confirm", "doctor"), "Dialogs",
            method="close", footer=True, palette=False),
     Action("dialog.next", "right,down", "Next answer", "Go to the next answer.", ("confirm",), "Dialogs",
            method="next_answer", palette=False),

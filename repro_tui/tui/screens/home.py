@@ -1,0 +1,291 @@
+"""Home: the manifests of a folder and the runs there have been, looked at again every two seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import DataTable, Footer, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from repro_tui.events import Verdict
+from repro_tui.manifest.finding import Found, Shelf
+from repro_tui.manifest.pin_list import gpu_words, image_words, task_words
+from repro_tui.pipeline.preview import latest
+from repro_tui.runs import words
+from repro_tui.runs.catalog import RunEntry, list_runs, looks_like_a_run
+from repro_tui.runs.directory import RunDirectory
+from repro_tui.tui import actions
+from repro_tui.tui.widgets.pins import STYLES, plain
+
+if TYPE_CHECKING:
+    from repro_tui.tui.app import ReproApp
+
+_REFRESH_S = 2.0
+_VERDICTS = frozenset(verdict.value for verdict in Verdict)
+_COLUMNS = ("Status", "Experiment", "Began", "Took", "Run")
+
+_EMPTY = """\
+There is no manifest in {folder}.
+
+What you can do next:
+
+  o   open a manifest, a folder or a run directory by its path
+  d   ask the doctor what this machine can run
+  ?   see every key
+
+A manifest is a TOML file that pins an experiment; docs/manifest.md describes it.
+"""
+
+
+class Looked(Message):
+    """What is there now."""
+
+    def __init__(self, manifests: Sequence[Found], entries: Sequence[RunEntry]) -> None:
+        super().__init__()
+        self.manifests = manifests
+        self.entries = entries
+
+
+class HomeScreen(Screen[None]):
+    """Manifests above, runs below."""
+
+    SCOPE = "home"
+    BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("home"))
+    CSS_PATH = Path(__file__).parents[1] / "styles" / "home.tcss"
+    AUTO_FOCUS = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shelf = Shelf(Path("manifests"))
+        self._manifests: list[Found] = []
+        self._entries: list[RunEntry] = []
+        self._mark: RunDirectory | None = None
+        self._looked = False
+
+    @property
+    def _app(self) -> ReproApp:
+        return cast("ReproApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Show both lists, and the field for a path where it is asked for."""
+        yield Static(id="place", markup=False)
+        yield OptionList(id="manifests", classes="pane")
+        yield Static(id="empty", classes="pane", markup=False)
+        yield DataTable[Text](id="runs", classes="pane", cursor_type="row", zebra_stripes=False)
+        yield Input(placeholder="path of a manifest, a folder or a run directory", id="path")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Begin to look."""
+        self._shelf = Shelf(self._app.opening.folder or Path("manifests").absolute())
+        self.query_one("#manifests").border_title = "Manifests"
+        self.query_one("#empty").border_title = "Manifests"
+        runs = self.query_one("#runs", DataTable)
+        runs.border_title = "Runs"
+        runs.add_columns(*_COLUMNS)
+        self.query_one("#empty").display = False
+        self._say_place()
+        self.set_interval(_REFRESH_S, self._look)
+        self._look()
+        self.query_one("#manifests").focus()
+
+    def on_screen_resume(self) -> None:
+        """Come back to what is there now."""
+        self._look()
+
+    def _look(self) -> None:
+        if self.is_current:
+            self.run_worker(self._read, thread=True, exclusive=True, group="look")
+
+    def _read(self) -> None:
+        shelf = self._shelf
+        self.post_message(Looked(shelf.look(), list_runs(self._app.opening.runs)))
+
+    def on_looked(self, message: Looked) -> None:
+        """Show what is there; the cursors stay where they are."""
+        self._entries = list(message.entries)
+        self._manifests = list(message.manifests)
+        self._show_manifests()
+        self._show_runs()
+        if not self._looked:
+            self._looked = True
+            if not self._manifests and self._entries:
+                self.query_one("#runs").focus()
+
+    # --- drawing ------------------------------------------------------------------------------------------------------
+
+    def _say_place(self) -> None:
+        text = f"repro-tui  manifests in {self._shelf.folder}  runs in {self._app.opening.runs}"
+        self.query_one("#place", Static).update(Text(self._plain(text), no_wrap=True, overflow="ellipsis"))
+
+    def _plain(self, text: str) -> str:
+        return plain(text, ascii_only=self._app.ascii)
+
+    def _show_manifests(self) -> None:
+        options = self.query_one("#manifests", OptionList)
+        empty = self.query_one("#empty", Static)
+        options.display, empty.display = bool(self._manifests), not self._manifests
+        empty.update(self._plain(_EMPTY.format(folder=self._shelf.folder)))
+        prompts = [self._manifest(found) for found in self._manifests]
+        if options.option_count == len(prompts):
+            for place, prompt in enumerate(prompts):
+                options.replace_option_prompt_at_index(place, prompt)
+            return
+        at = options.highlighted or 0
+        options.clear_options()
+        options.add_options([Option(prompt) for prompt in prompts])
+        options.highlighted = min(at, len(prompts) - 1) if prompts else None
+
+    def _manifest(self, found: Found) -> Table:
+        """Return a manifest on two lines: name and last verdict, title and what it takes."""
+        grid = Table.grid(expand=True, padding=(0, 1))
+        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        grid.add_column(justify="right", no_wrap=True)
+        if found.loaded is None:
+            grid.add_row(Text(self._plain(found.path.name), style="bold"), Text("FAULTY", style="bold red"))
+            grid.add_row(Text(f"  {self._plain(found.fault)}"), Text("check"))
+            return grid
+        entry = latest(self._entries, found.name)
+        word = "never run" if entry is None else entry.status
+        when = "" if entry is None or entry.started_at is None else words.ago(entry.started_at, time.time())
+        status = Text.assemble((word, STYLES.get(word, "")), f"  {when}" if when else "")
+        takes = " · ".join((task_words(found.loaded), image_words(found.loaded), gpu_words(found.loaded)))
+        grid.add_row(Text(self._plain(found.name), style="bold"), status)
+        title = found.loaded.manifest.experiment.title
+        grid.add_row(Text(self._plain(f"  {title}")), Text(self._plain(takes), style="dim"))
+        return grid
+
+    def _show_runs(self) -> None:
+        table = self.query_one("#runs", DataTable)
+        rows = [self._run(entry) for entry in self._entries]
+        keys = [entry.run.id for entry in self._entries]
+        if [str(key.value) for key in table.rows] == keys:
+            for place, row in enumerate(rows):
+                for column, cell in enumerate(row):
+                    if table.get_cell_at((place, column)) != cell:  # type: ignore[arg-type]
+                        table.update_cell_at((place, column), cell, update_width=True)  # type: ignore[arg-type]
+        else:
+            at = self._chosen_run()
+            table.clear()
+            for key, row in zip(keys, rows, strict=True):
+                table.add_row(*row, key=key)
+            if at is not None and at.run.id in keys:
+                table.move_cursor(row=keys.index(at.run.id))
+        live = sum(entry.status in {"running", "starting"} for entry in self._entries)
+        mark = f"comparing {self._mark.id}: c on another run" if self._mark is not None else ""
+        table.border_subtitle = self._plain(mark) or f"{live} running, {len(keys)} in all"
+
+    def _run(self, entry: RunEntry) -> tuple[Text, ...]:
+        began = "" if entry.started_at is None else words.ago(entry.started_at, time.time())
+        took = "" if entry.duration_s is None else words.duration(entry.duration_s)
+        cells = (entry.status, entry.experiment, began, took, entry.run.id)
+        return tuple(Text(self._plain(cell), style=STYLES.get(cell, "")) for cell in cells)
+
+    def _chosen_run(self) -> RunEntry | None:
+        table = self.query_one("#runs", DataTable)
+        if not table.row_count:
+            return None
+        key = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+        return next((entry for entry in self._entries if entry.run.id == key), None)
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Open a manifest."""
+        self._app.show_plan(self._manifests[event.option_index].path)
+
+    def on_data_table_row_selected(self) -> None:
+        """Open a run."""
+        self.action_open_chosen()
+
+    def action_open_chosen(self) -> None:
+        """Open what the cursor is on in the list that has the focus."""
+        options = self.query_one("#manifests", OptionList)
+        if self.query_one("#runs").has_focus:
+            entry = self._chosen_run()
+            if entry is not None:
+                self._open_run(entry)
+        elif options.highlighted is not None and options.highlighted < len(self._manifests):
+            self._app.show_plan(self._manifests[options.highlighted].path)
+
+    def _open_run(self, entry: RunEntry) -> None:
+        if entry.status in _VERDICTS:
+            self._app.show_verdict(entry.run)
+        else:
+            self._app.show_run(entry.run)
+
+    def action_ask_path(self) -> None:
+        """Ask for a path."""
+        field = self.query_one("#path", Input)
+        field.display = True
+        field.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Open what is at a path."""
+        if not event.value.strip():
+            self.action_back()
+            return
+        path = Path(event.value.strip()).expanduser().absolute()
+        if path.is_dir() and looks_like_a_run(path):
+            self._app.show_run(RunDirectory(path))
+        elif path.is_dir():
+            self._shelf = Shelf(path)
+            self._say_place()
+            self._look()
+        elif path.exists():
+            self._app.show_plan(path)
+        else:
+            self.notify(f"there is nothing at {path}", severity="error", markup=False)
+            return
+        self.action_back()
+
+    def action_compare(self) -> None:
+        """Mark a run, or compare the marked one with this."""
+        entry = self._chosen_run()
+        if entry is None:
+            return
+        mark, self._mark = self._mark, entry.run if self._mark is None else None
+        if mark is not None and mark != entry.run:
+            self._app.show_compare(mark, entry.run)
+        self._show_runs()
+
+    def action_doctor(self) -> None:
+        """Ask the doctor."""
+        from repro_tui.tui.screens.doctor import DoctorScreen
+
+        self.app.push_screen(DoctorScreen(self._app.opening.runs))
+
+    def action_refresh(self) -> None:
+        """Read everything again."""
+        self._shelf.forget()
+        self._look()
+
+    def action_back(self) -> None:
+        """Close the field, take the mark away, or leave."""
+        field = self.query_one("#path", Input)
+        if field.display:
+            field.display = False
+            field.clear()
+            self.query_one("#manifests" if self._manifests else "#runs").focus()
+        elif self._mark is not None:
+            self._mark = None
+            self._show_runs()
+        elif len(self.app.screen_stack) > 2:
+            self.app.pop_screen()
+
+
+def leave(screen: Screen[None]) -> None:
+    """Go back to the screen before; from the first one, to home."""
+    if len(screen.app.screen_stack) > 2:
+        screen.app.pop_screen()
+    else:
+        screen.app.switch_screen(HomeScreen())

@@ -1,0 +1,341 @@
+"""Plan: what a run of a manifest would do here, and what stands in its way; from here it is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Button, Footer, Input, Static
+
+from repro_tui.doctor.finding import Finding
+from repro_tui.errors import ReproError
+from repro_tui.manifest.finding import Found, look_at
+from repro_tui.manifest.pin_list import PinRow, pin_rows
+from repro_tui.pipeline.preview import BUILD, Blocker, EngineAnswer, Estimate, Preview, estimate, preview
+from repro_tui.runs import words
+from repro_tui.runs.catalog import list_runs
+from repro_tui.tui import actions
+from repro_tui.tui.screens.doctor import Examined, finding_rows
+from repro_tui.tui.screens.home import leave
+from repro_tui.tui.widgets.pins import Sheet, grouped, plain
+
+if TYPE_CHECKING:
+    from repro_tui.tui.app import ReproApp
+
+_ENGINES = (None, "docker", "podman", "embedded")
+_SEEDS = 2**32
+
+
+class Previewed(Message):
+    """What a run would do; `asked` is how it was asked for."""
+
+    def __init__(self, asked: int, found: Found, seen: Preview | None, took: Estimate | None) -> None:
+        super().__init__()
+        self.asked = asked
+        self.found = found
+        self.seen = seen
+        self.took = took
+
+
+class PlanScreen(Screen[None]):
+    """Pins on one side, this machine on the other; one below the other where it is narrow."""
+
+    SCOPE = "plan"
+    BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("plan"))
+    CSS_PATH = Path(__file__).parents[1] / "styles" / "plan.tcss"
+    AUTO_FOCUS = ""
+
+    def __init__(self, manifest: Path) -> None:
+        super().__init__()
+        self.manifest = manifest
+        self.engine: str | None = None
+        self.seed: int | None = None
+        self.offline = False
+        self._found: Found | None = None
+        self._seen: Preview | None = None
+        self._took: Estimate | None = None
+        self._asked = 0
+
+    @property
+    def _app(self) -> ReproApp:
+        return cast("ReproApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Show the head, what can be chosen, and the parts."""
+        yield Static(id="title", markup=False)
+        with Horizontal(id="choices"):
+            yield Button("Start", id="start", variant="success", compact=True, disabled=True)
+            yield Button("", id="engine", compact=True)
+            yield Button("", id="seed", compact=True)
+            yield Button("", id="offline", compact=True)
+        yield Input(placeholder="seed: a whole number; empty for the manifest's", id="seed-field")
+        with VerticalScroll(id="body"):
+            with Vertical(id="machine", classes="column"):
+                yield Sheet("Blocked", id="blocked")
+                yield Sheet("What it needs", id="needs")
+                yield Sheet("How it runs", id="how")
+                yield Sheet("Doctor", id="doctor-findings")
+            with Vertical(id="pinned", classes="column"):
+                yield Sheet("Pins", id="pins")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Begin to look."""
+        for name in ("machine", "pinned"):
+            self.query_one(f"#{name}").can_focus = True
+        self._sheet("doctor-findings").say("looking at this machine …")
+        self.query_one("#machine").focus()
+        self.action_refresh()
+
+    def on_screen_resume(self) -> None:
+        """Come back to what is cached now."""
+        if self._found is not None:
+            self._look()
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def action_refresh(self) -> None:
+        """Look at everything again."""
+        self._look()
+        self.run_worker(self._examine, thread=True, exclusive=True, group="doctor")
+
+    def _look(self) -> None:
+        self._asked += 1
+        self._seen = None
+        self._show()
+        asked, engine, offline = self._asked, self.engine, self.offline
+        self.run_worker(lambda: self._preview(asked, engine, offline), thread=True, group="preview")
+
+    def _preview(self, asked: int, engine: str | None, offline: bool) -> None:
+        from repro_tui.artifacts.store import Store, default_store_path
+        from repro_tui.tui.starting import mirror_folders
+
+        found = look_at(self.manifest)
+        if found.loaded is None:
+            self.post_message(Previewed(asked, found, None, None))
+            return
+        store = Store(default_store_path())
+        try:
+            seen = preview(found.loaded, store=store, mirrors=mirror_folders(), engine=engine, offline=offline)
+        except ReproError as error:
+            seen = Preview((), EngineAnswer(), (Blocker(error.message, error.hint, error.where),))
+        finally:
+            store.close()
+        took = estimate(list_runs(self._app.opening.runs), found.name)
+        self.post_message(Previewed(asked, found, seen, took))
+
+    def _examine(self) -> None:
+        from repro_tui.doctor.examine import examine
+
+        self.post_message(Examined(examine(self._app.opening.runs)))
+
+    def on_previewed(self, message: Previewed) -> None:
+        """Show what a run would do, unless something else was asked for meanwhile."""
+        if message.asked == self._asked:
+            self._found, self._seen, self._took = message.found, message.seen, message.took
+            self._show()
+
+    def on_examined(self, message: Examined) -> None:
+        """Show what the doctor found."""
+        self._show_doctor(message.findings)
+
+    # --- drawing ------------------------------------------------------------------------------------------------------
+
+    def _sheet(self, name: str) -> Sheet:
+        return self.query_one(f"#{name}", Sheet)
+
+    def _plain(self, text: str) -> str:
+        return plain(text, ascii_only=self._app.ascii)
+
+    @property
+    def blockers(self) -> list[Blocker]:
+        """What stands in the way, as far as it is known."""
+        found = self._found
+        if found is not None and found.loaded is None:
+            return [
+                Blocker(
+                    f"{problem.toml_path or 'the file'}: {problem.found}; allowed: {problem.allowed}",
+                    problem.hint,
+                    f"{found.path.name}:{problem.line}" if problem.line is not None else found.path.name,
+                )
+                for problem in found.problems
+            ]
+        return list(self._seen.blockers) if self._seen is not None else []
+
+    @property
+    def ready(self) -> bool:
+        """Say whether the run can be started."""
+        return self._seen is not None and not self.blockers
+
+    def _show(self) -> None:
+        found = self._found
+        loaded = found.loaded if found is not None else None
+        state = "READY" if self.ready else "BLOCKED" if self.blockers else "looking …"
+        name = found.name if found is not None else self.manifest.name
+        title = loaded.manifest.experiment.title if loaded is not None else str(self.manifest)
+        line = Text(self._plain(f"{name}  {state}  {title}"), no_wrap=True, overflow="ellipsis")
+        self.query_one("#title", Static).update(line)
+        self.query_one("#start", Button).disabled = not self.ready
+        self.query_one("#engine", Button).label = f"Engine: {self.engine or 'by itself'}"
+        own = f"{loaded.manifest.determinism.seed}" if loaded is not None else "the manifest's"
+        self.query_one("#seed", Button).label = f"Seed: {own if self.seed is None else self.seed}"
+        self.query_one("#offline", Button).label = f"Offline: {'yes' if self.offline else 'no'}"
+        self.query_one("#choices").refresh(layout=True)
+        self._show_blocked()
+        if loaded is not None:
+            rows = [row if self.seed is None else self._reseeded(row) for row in pin_rows(loaded)]
+            self._sheet("pins").fill(
+                ("", "", ""), grouped((row.group, row.name, words.short(row.value)) for row in rows)
+            )
+        else:
+            self._sheet("pins").say(
+                "the manifest has problems: nothing is pinned" if found is not None else "reading …"
+            )
+        self._show_needs()
+        self._sheet("how").fill(("", ""), list(self._how()))
+        self.refresh_bindings()
+
+    def _reseeded(self, row: PinRow) -> PinRow:
+        if (row.group, row.name) != ("determinism", "seed"):
+            return row
+        return PinRow(row.group, row.name, f"{self.seed} (the manifest says {row.value})")
+
+    def _show_blocked(self) -> None:
+        sheet = self._sheet("blocked")
+        sheet.display = bool(self.blockers)
+        sheet.fill(("", ""), blocker_rows(self.blockers))
+
+    def _show_needs(self) -> None:
+        sheet, seen = self._sheet("needs"), self._seen
+        sheet.display = self._found is None or self._found.loaded is not None
+        if seen is None:
+            sheet.say("looking …")
+            return
+        rows = [
+            (need.name, need.state, "" if need.size_bytes is None else words.size(need.size_bytes), need.detail)
+            for need in seen.needs
+        ]
+        sheet.fill(("what", "where", "size", ""), rows, right=(2,))
+        sheet.border_subtitle = missing_words(seen)
+
+    def _how(self) -> Iterator[tuple[str, str]]:
+        answer = self._seen.engine if self._seen is not None else None
+        if answer is not None and answer.name:
+            yield "engine", f"{answer.name}: {answer.reason}"
+        else:
+            yield "engine", "none that works" if self.blockers else "looking …"
+        took = self._took
+        if took is not None:
+            spread = f", from {words.duration(took.shortest_s)} to {words.duration(took.longest_s)}"
+            more = f"{took.runs} earlier runs" + spread if took.runs > 1 else "one earlier run"
+            yield "time", f"about {words.duration(took.typical_s)} (by {more})"
+        elif self._seen is not None:
+            yield "time", "not known: there is no earlier run of it here"
+        if self.seed is not None:
+            yield "seed", "another seed: the job is not the recorded one"
+        yield "runs in", str(self._app.opening.runs)
+
+    def _show_doctor(self, findings: Sequence[Finding]) -> None:
+        sheet = self._sheet("doctor-findings")
+        sheet.fill(("", "", ""), finding_rows(findings))
+        wrong = sum(not finding.ok for finding in findings)
+        sheet.border_subtitle = f"{wrong} to look at" if wrong else "all well"
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Say what can be done now: a run that is blocked cannot be started."""
+        del parameters
+        return self.ready or None if action == "start" else True
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Do what a button says."""
+        {
+            "start": self.action_start,
+            "engine": self.action_next_engine,
+            "seed": self.action_ask_seed,
+            "offline": self.action_toggle_offline,
+        }[event.button.id or ""]()
+
+    def action_start(self) -> None:
+        """Start the run, and go to it."""
+        from repro_tui.tui.starting import start
+
+        if not self.ready or self._found is None or self._found.loaded is None:
+            return
+        found = look_at(self.manifest)  # it may have been edited since
+        if found.loaded is None:
+            self._found, self._seen = found, None
+            self._show()
+            return
+        try:
+            run = start(self._app.opening.runs, found.loaded, engine=self.engine, seed=self.seed, offline=self.offline)
+        except ReproError as error:
+            self._app.explain(error)
+            return
+        self._app.show_run(run)
+
+    def action_next_engine(self) -> None:
+        """Use the next engine."""
+        self.engine = _ENGINES[(_ENGINES.index(self.engine) + 1) % len(_ENGINES)]
+        self._look()
+
+    def action_toggle_offline(self) -> None:
+        """Go offline, or online."""
+        self.offline = not self.offline
+        self._look()
+
+    def action_ask_seed(self) -> None:
+        """Ask for a seed."""
+        field = self.query_one("#seed-field", Input)
+        field.display = True
+        field.value = "" if self.seed is None else str(self.seed)
+        field.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take a seed."""
+        text = event.value.strip()
+        if text and not (text.isascii() and text.isdigit() and int(text) < _SEEDS):
+            self.notify(f"{text!r} is no whole number from 0 to {_SEEDS - 1}", severity="error", markup=False)
+            return
+        self.seed = int(text) if text else None
+        self._close_field()
+        self._show()
+
+    def _close_field(self) -> None:
+        self.query_one("#seed-field").display = False
+        self.query_one("#machine").focus()
+
+    def action_back(self) -> None:
+        """Leave the field, or the screen."""
+        if self.query_one("#seed-field").display:
+            self._close_field()
+        else:
+            leave(self)
+
+
+def blocker_rows(blockers: Sequence[Blocker]) -> Iterator[tuple[str, str]]:
+    """Yield each problem with its place and its remedy below it."""
+    for place, blocker in enumerate(blockers, start=1):
+        yield f"{place}", blocker.message
+        if blocker.where:
+            yield "", f"where: {blocker.where}"
+        if blocker.remedy:
+            yield "", f"to do: {blocker.remedy}"
+
+
+def missing_words(seen: Preview) -> str:
+    """Return what must be fetched or built, in words."""
+    missing = [need for need in seen.needs if not need.here]
+    if not missing:
+        return "all of it is here"
+    builds = " and built" if any(need.state == BUILD for need in missing) else ""
+    unknown = f" and {seen.unknown} of unknown size" if seen.unknown else ""
+    return f"{words.size(seen.missing_bytes)}{unknown} to be fetched{builds}"
