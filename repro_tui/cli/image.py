@@ -22,6 +22,7 @@ from repro_tui.cli.image_parts import (
     as_text,
     chosen_recipe,
     store_of,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -79,9 +80,8 @@ def run_build(arguments: argparse.Namespace) -> int:
     """Assemble an image and print what it is."""
     from repro_tui.artifacts.fetch import Fetcher
     from repro_tui.artifacts.mirrors import mirrors_from
-    from repro_tui.artifacts.store import remove_tree
     from repro_tui.engines.embedded import run_in_root
-    from repro_tui.images.assemble import assemble, verify_image
+    from repro_tui.images.assemble import assemble
 
     started = time.monotonic()
     recipe, lock = chosen_recipe(arguments)
@@ -96,12 +96,7 @@ def run_build(arguments: argparse.Namespace) -> int:
     def made() -> Image:
         return assemble(recipe, lock, store=store, fetcher=fetcher, run_in_root=run_in_root, progress=progress)
 
-    image = made()
-    if arguments.verify and (wrong := verify_image(image)):
-        for line in wrong:
-            console.say(f"damaged: {line}")
-        remove_tree(image.layout.parent)
-        image = made()
+    image = whole(made) if arguments.verify else made()
     elapsed_s = time.monotonic() - started
     console.data(as_json(image, elapsed_s) if arguments.json else as_text(image, elapsed_s))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,21 @@ def add_recipe(parser: argparse.ArgumentParser, *, words: str = "the recipe: ima
         "--recipe", metavar="FILE", type=Path, help="the recipe's file (default: images/NAME/image.toml)"
     )
     parser.add_argument("--lock", metavar="FILE", type=Path, help="dependency lock (default: lockfiles/NAME.txt)")
+
+
+def whole(get: Callable[[], Image]) -> Image:
+    """Return the image of `get`, every layer and file hashed again; where one differs it is removed and had anew."""
+    from repro_tui.artifacts.store import remove_tree
+    from repro_tui.images.assemble import verify_image
+
+    image = get()
+    wrong = verify_image(image)
+    if not wrong:
+        return image
+    for line in wrong:
+        console.say(f"damaged: {line}")
+    remove_tree(image.layout.parent)
+    return get()
 
 
 def chosen_recipe(arguments: argparse.Namespace) -> tuple[Recipe, Path]:

@@ -18,6 +18,7 @@ from repro_tui.cli.image_parts import (
     as_text,
     chosen_image,
     store_of,
+    whole,
 )
 
 _WHICH = "a recipe whose image was assembled here, or REFERENCE@DIGEST of one that was pulled"
@@ -74,8 +75,6 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run_pull(arguments: argparse.Namespace) -> int:
     """Pull an image and print what it is."""
     from repro_tui.artifacts.mirrors import mirrors_from
-    from repro_tui.artifacts.store import remove_tree
-    from repro_tui.images.assemble import verify_image
     from repro_tui.images.model import Image
     from repro_tui.images.pulled import pull
 
@@ -88,12 +87,7 @@ def run_pull(arguments: argparse.Namespace) -> int:
             mirrors=mirrors, notify=console.say,
         )  # fmt: skip
 
-    image = pulled()
-    if arguments.verify and (wrong := verify_image(image)):
-        for line in wrong:
-            console.say(f"damaged: {line}")
-        remove_tree(image.layout.parent)
-        image = pulled()
+    image = whole(pulled) if arguments.verify else pulled()
     elapsed_s = time.monotonic() - started
     console.data(as_json(image, elapsed_s) if arguments.json else as_text(image, elapsed_s))
     return 0

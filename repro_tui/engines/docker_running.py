@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro_tui.engines import docker_log, guard, outputs, processes
 from repro_tui.engines.base import ContainerSpec, EndReason, Mount, Outcome, Usage
+from repro_tui.engines.ending import Ending
 from repro_tui.engines.sandbox import GID, UID
 
 if TYPE_CHECKING:
@@ -83,10 +84,7 @@ class DockerRunning:
         self._spec = spec
         self._owner = owner
         self._volumes = volumes
-        self._lock = threading.Lock()
-        self._cause: tuple[EndReason, str] | None = None
-        self._outcome: Outcome | None = None
-        self._ended = threading.Event()
+        self._ending = Ending()
         self._peak_bytes = 0
         self._pid: int | None = None
         self._log = docker_log.Log(spec.log, streams, container, lambda: bool(self._state()["Running"]))
@@ -109,20 +107,19 @@ class DockerRunning:
 
     def wait(self, timeout_s: float | None = None) -> Outcome | None:
         """Return the outcome, None when `timeout_s` passed first."""
-        self._ended.wait(timeout_s)
-        return self._outcome
+        return self._ending.wait(timeout_s)
 
     def stop(self, grace_s: float) -> None:
         """Send SIGTERM to the main process (through the init of Docker) and SIGKILL after `grace_s`."""
         first = self._end(EndReason.STOPPED, "", "SIGTERM" if grace_s > 0 else "SIGKILL")
         if first and grace_s > 0:
             self._later(grace_s, lambda: self._signal("SIGKILL"))
-        elif not first and grace_s <= 0 and not self._ended.is_set():
+        elif not first and grace_s <= 0 and not self._ending.told:
             self._signal("SIGKILL")
 
     def usage(self) -> Usage | None:
         """Return what it uses: from /proc where its processes are seen here, else from the daemon (slower)."""
-        if self._ended.is_set():
+        if self._ending.told:
             return None
         found: Usage | None = None
         with contextlib.suppress(Exception):
@@ -147,10 +144,8 @@ class DockerRunning:
         return _stats(self._client.api.stats(self._id, stream=False, one_shot=True))
 
     def _end(self, reason: EndReason, detail: str, signal: str) -> bool:
-        with self._lock:
-            if self._outcome is not None or self._cause is not None:
-                return False
-            self._cause = (reason, detail)
+        if not self._ending.claim(reason, detail):
+            return False
         self._later(0, lambda: self._signal(signal))
         return True
 
@@ -188,9 +183,7 @@ class DockerRunning:
         with contextlib.suppress(Exception):
             guard.watch(f"-{self._spec.name}")
         self._streams.close()
-        with self._lock:
-            self._outcome = outcome
-        self._ended.set()
+        self._ending.tell(outcome)
 
     @staticmethod
     def _fetched(volumes: Volumes, outcome: Outcome) -> Outcome:
@@ -237,8 +230,8 @@ class DockerRunning:
         code = int(state["ExitCode"])
         detail = str(state.get("Error") or "")
         peak = self._peak_bytes
-        if self._cause is not None:
-            reason, detail = self._cause
+        if self._ending.cause is not None:
+            reason, detail = self._ending.cause
         elif state.get("OOMKilled") and code:
             reason = EndReason.OUT_OF_MEMORY
             detail = detail or "the kernel killed processes at the memory limit"

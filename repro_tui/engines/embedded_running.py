@@ -14,6 +14,7 @@ from pathlib import Path
 
 from repro_tui.engines import cgroups, outputs, processes, sampling
 from repro_tui.engines.base import ContainerSpec, EndReason, Limits, Outcome, Usage
+from repro_tui.engines.ending import Ending
 
 
 class EmbeddedRunning:
@@ -41,16 +42,12 @@ class EmbeddedRunning:
         held = group.enforced if group is not None else frozenset[str]()
         self._sampler = sampling.Sampler(first.pid, spec.limits, held)
         self._host_kills = sampling.host_out_of_memory_kills()
-        self._lock = threading.Lock()
-        self._cause: tuple[EndReason, str] | None = None
-        self._outcome: Outcome | None = None
-        self._ended = threading.Event()
+        self._ending = Ending()
         threading.Thread(target=self._watch, name=f"watch {spec.name}", daemon=True).start()
 
     def wait(self, timeout_s: float | None = None) -> Outcome | None:
         """Return the outcome, None when `timeout_s` passed first."""
-        self._ended.wait(timeout_s)
-        return self._outcome
+        return self._ending.wait(timeout_s)
 
     def stop(self, grace_s: float) -> None:
         """Send SIGTERM to the main process now and SIGKILL to all after `grace_s`."""
@@ -66,14 +63,12 @@ class EmbeddedRunning:
 
     def usage(self) -> Usage | None:
         """Return what its processes use, None after the end."""
-        return None if self._ended.is_set() else self._sampler.usage()
+        return None if self._ending.told else self._sampler.usage()
 
     def _end(self, reason: EndReason, detail: str, *, kill: bool = True) -> bool:
         """Record why it is ended, once, and kill it; False where it ended before or is being ended."""
-        with self._lock:
-            if self._outcome is not None or self._cause is not None:
-                return False
-            self._cause = (reason, detail)
+        if not self._ending.claim(reason, detail):
+            return False
         if kill:
             self._first.signal(signal.SIGKILL)
         return True
@@ -87,9 +82,7 @@ class EmbeddedRunning:
         if self._group is not None:
             self._group.remove()
         outputs.disarm(self._spec.mounts)
-        with self._lock:
-            self._outcome = outcome
-        self._ended.set()
+        self._ending.tell(outcome)
 
     def _follow(self) -> Outcome:
         # The monitor holds the other end of the status pipe until it exits, so its end is the container's end.
@@ -129,8 +122,8 @@ class EmbeddedRunning:
         detail = ""
         if exit_code is None:
             exit_code, detail = self._never_ran()
-        if self._cause is not None:
-            reason, detail = self._cause
+        if self._ending.cause is not None:
+            reason, detail = self._ending.cause
             exit_code = 137 if exit_code is None else exit_code
         elif exit_code is None:
             reason = EndReason.LOST

@@ -19,6 +19,7 @@ from typing import Any
 from repro_tui.engines import cgroups, guard, outputs, processes, sampling
 from repro_tui.engines.base import ContainerSpec, EndReason, Outcome, Usage
 from repro_tui.engines.docker_running import OutputOwner
+from repro_tui.engines.ending import Ending
 from repro_tui.engines.podman_command import Podman, Refusal
 
 _SETTLED_S = 10.0
@@ -58,16 +59,12 @@ class PodmanRunning:
         self._sampler = sampling.Sampler(first.pid if first is not None else 0, spec.limits, held)
         self._host_kills = sampling.host_out_of_memory_kills()
         self._started = time.monotonic()
-        self._lock = threading.Lock()
-        self._cause: tuple[EndReason, str] | None = None
-        self._outcome: Outcome | None = None
-        self._ended = threading.Event()
+        self._ending = Ending()
         threading.Thread(target=self._watch, name=f"watch {spec.name}", daemon=True).start()
 
     def wait(self, timeout_s: float | None = None) -> Outcome | None:
         """Return the outcome, None when `timeout_s` passed first."""
-        self._ended.wait(timeout_s)
-        return self._outcome
+        return self._ending.wait(timeout_s)
 
     def stop(self, grace_s: float) -> None:
         """Send SIGTERM to the main process now and SIGKILL to all after `grace_s`."""
@@ -82,7 +79,7 @@ class PodmanRunning:
 
     def usage(self) -> Usage | None:
         """Return what its processes use, None after the end."""
-        return None if self._ended.is_set() or self._first is None else self._sampler.usage()
+        return None if self._ending.told or self._first is None else self._sampler.usage()
 
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the first process, which hands it on; the kernel ends all others with it."""
@@ -91,10 +88,8 @@ class PodmanRunning:
 
     def _end(self, reason: EndReason, detail: str, *, kill: bool = True) -> bool:
         """Record why it is ended, once, and kill it; False where it ended before or is being ended."""
-        with self._lock:
-            if self._outcome is not None or self._cause is not None:
-                return False
-            self._cause = (reason, detail)
+        if not self._ending.claim(reason, detail):
+            return False
         if kill:
             self._signal(signal.SIGKILL)
         return True
@@ -107,9 +102,7 @@ class PodmanRunning:
         with contextlib.suppress(OSError):
             self._owner.take_back()
             outputs.disarm(self._spec.mounts)
-        with self._lock:
-            self._outcome = outcome
-        self._ended.set()
+        self._ending.tell(outcome)
 
     def _follow(self) -> Outcome:
         limits = self._spec.limits
@@ -173,10 +166,10 @@ class PodmanRunning:
         if state["Running"] or code < 0 or state.get("Status") == "removing":
             return self._lost(_REMOVED if state.get("Status") == "removing" else "Podman knows no exit code")
         peak, detail = self._sampler.peak_bytes, ""
-        if code == 1 and self._cause is None:
+        if code == 1 and self._ending.cause is None:
             code, detail = self._never_ran() or (1, "")
-        if self._cause is not None:
-            reason, detail = self._cause
+        if self._ending.cause is not None:
+            reason, detail = self._ending.cause
         elif code and (self._kills or state.get("OOMKilled")):
             reason = EndReason.OUT_OF_MEMORY
             detail = f"the kernel killed {self._kills or 'some'} of its processes at the memory limit"
@@ -192,7 +185,7 @@ class PodmanRunning:
 
     def _removed(self, outcome: Outcome) -> Outcome:
         """Remove the container. One that is gone already was killed by who removed it, not by itself."""
-        unexplained = outcome.reason is EndReason.SIGNALLED and self._cause is None
+        unexplained = outcome.reason is EndReason.SIGNALLED and self._ending.cause is None
         if unexplained and outcome.exit_code in _BY_OTHERS:
             time.sleep(_THEIRS_S)
         for pause_s in (0.1, 0.5, 0.0):
