@@ -96,7 +96,7 @@ def find_run(root: Path, name: str) -> RunDirectory:
 
 def looks_like_a_run(folder: Path) -> bool:
     """Say whether a folder is a run directory, by what lies in it."""
-    return any((folder / name).exists() for name in ("events.jsonl", "worker.lock", "manifest.toml"))
+    return any((folder / name).exists() for name in ("events.jsonl", "worker.lock", "options.json"))
 
 
 def _ends(journal: Path) -> tuple[list[Event], list[Event]]:

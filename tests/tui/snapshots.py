@@ -11,6 +11,7 @@ import io
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from textual.app import App
@@ -22,7 +23,7 @@ PLACE = "/home/reader/pap"
 _FOLDER = re.compile(r"/tmp/rt-\w{0,8}")
 
 
-def _console(app: App[object]) -> Console:
+def _console(app: App[Any]) -> Console:
     """Return a console that has recorded what is on the screen, dialogs and what is below them included."""
     width, height = app.size
     console = Console(
@@ -37,13 +38,13 @@ def _anywhere(text: str) -> str:
     return _FOLDER.sub(lambda found: PLACE[: len(found[0])], text)
 
 
-def text_of(app: App[object]) -> str:
+def text_of(app: App[Any]) -> str:
     """Return what is on the screen as plain text."""
     lines = _console(app).export_text(styles=False).splitlines()
     return _anywhere("\n".join(line.rstrip() for line in lines).rstrip() + "\n")
 
 
-def svg_of(app: App[object], title: str = "repro-tui") -> str:
+def svg_of(app: App[Any], title: str = "repro-tui") -> str:
     """Return what is on the screen as an SVG picture."""
     return _anywhere(_console(app).export_svg(title=title, unique_id="repro-tui")) + "\n"
 

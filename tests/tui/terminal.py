@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 PROMPT = "$ "
 _POLL_S = 0.05
 
@@ -43,16 +43,16 @@ class Terminal:
         kept = {key: os.environ[key] for key in ("HOME", "PATH", "TMPDIR") if key in os.environ}
         self._environment = {
             **kept, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "screen-256color", "SHELL": "/bin/bash",
-            "PS1": PROMPT, "BASH_SILENCE_DEPRECATION_WARNING": "1", **(environment or {}),
+            **(environment or {}),
         }  # fmt: skip
         size = ["-x", str(columns), "-y", str(rows)]
-        shell = "exec env -u TMUX -u TMUX_PANE bash --norc --noprofile"
+        shell = f"exec env -u TMUX -u TMUX_PANE PS1={shlex.quote(PROMPT)} bash --norc --noprofile"
         self._tmux("-f", "/dev/null", "new-session", "-d", *size, "-s", "test", "-c", str(folder), shell)
         self._tmux("set-option", "-g", "status", "off")
         self._tmux("set-option", "-g", "escape-time", "0")
         self._tmux("set-option", "-g", "window-size", "manual")
         self.resize(columns, rows)
-        self.wait_for(PROMPT.strip())
+        self.wait_for_prompt()
 
     def _tmux(self, *words: str) -> str:
         done = subprocess.run(
@@ -84,7 +84,7 @@ class Terminal:
         give_up_at = time.monotonic() + timeout_s
         while True:
             screen = self.screen()
-            if bool(re.search(pattern if pattern != "$" else r"\$", screen)) is not gone:
+            if bool(re.search(pattern, screen)) is not gone:
                 return screen
             assert time.monotonic() < give_up_at, f"no {pattern!r} on the screen in {timeout_s:g} s:\n{screen}"
             time.sleep(_POLL_S)
@@ -102,6 +102,11 @@ class Terminal:
         self.type("clear")
         self.keys("Enter")
         self.wait_for_prompt()
+
+    def children(self) -> list[int]:
+        """Return the process ids of what the shell has started."""
+        shell = self._tmux("display-message", "-p", "-t", "test", "#{pane_pid}").strip()
+        return [int(pid) for pid in Path(f"/proc/{shell}/task/{shell}/children").read_text(encoding="ascii").split()]
 
     def kill(self) -> None:
         """Take the terminal away, as a closed window or a lost connection does: what runs in it gets SIGHUP."""
