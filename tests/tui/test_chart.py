@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,10 +99,9 @@ def test_a_spike_survives_however_many_steps_there_are() -> None:
     points = [(float(step), 0.5) for step in range(100_000)]
     points[54_321] = (54_321.0, 9.0)
     rows = draw([Curve("loss", points)], 60, 12, ascii=True)
-    spike = [row[7 + round(0.54321 * 52)] for row in rows[1:-1]]
-    assert spike == ["#"] * 10, rows
+    assert {row.index("#", 6) for row in rows[1:-2]} == {5 + round(0.54321 * 54)}, rows
     rows = draw([Curve("flat", [(0.0, 0.0), (99_999.0, 9.0)]), Curve("loss", points)], 60, 12)
-    assert all(any(ord(c) > 0x2800 for c in row[34:40]) for row in rows[1:-1]), rows
+    assert all(any(ord(c) > 0x2800 for c in row[32:34]) for row in rows[1:-1]), rows
 
 
 def test_one_point_and_none() -> None:
@@ -110,7 +110,7 @@ def test_one_point_and_none() -> None:
         "0.263+                        ",
         "     |            #           ",
         "0.237+                        ",
-        "      2.85      step      3.15",
+        "               step 3         ",
     ]
     assert draw([Curve("loss", [])], 30, 3) == ["loss -".ljust(30), "".ljust(30), " no values to draw yet".ljust(30)]
     assert draw([Curve("loss", [(1, math.nan)])], 30, 4)[0].startswith("loss nan at step 1; 1 not")
@@ -158,7 +158,7 @@ def test_whatever_comes_the_picture_has_its_size(
     height: int,
     expected: tuple[float, float, float] | None,
     log: bool,
-    ascii: bool,
+    ascii: bool,  # noqa: A002
 ) -> None:
     curves = [Curve(f"c{place}\n界", sorted(points, key=lambda point: point[0])) for place, points in enumerate(series)]
     band = Band(*expected) if expected is not None else None
@@ -175,7 +175,12 @@ class Window(App[None]):
 
 async def test_it_is_drawn_at_most_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     times: list[int] = []
-    monkeypatch.setattr(chart_module, "picture", lambda *a, **k: times.append(1) or picture(*a, **k))  # type: ignore[func-returns-value]
+
+    def counted(curves: list[Curve], width: int, height: int, **options: Any) -> list[list[tuple[str, str]]]:
+        times.append(1)
+        return picture(curves, width, height, **options)
+
+    monkeypatch.setattr(chart_module, "picture", counted)
     app = Window()
     async with app.run_test(size=(40, 10)) as pilot:
         chart = app.query_one(Chart)
@@ -201,7 +206,7 @@ async def test_axis_and_characters_can_be_changed() -> None:
         chart.log_y = True
         await pilot.pause()
         assert "log-y; 1 not above zero" in chart.caption
-        assert "⠀" < max(chart.render_line(1).text)
+        assert max(chart.render_line(1).text) > "\u2800"
         chart.ascii = True
         await pilot.pause()
         assert all(chart.render_line(y).text.isascii() for y in range(10))
