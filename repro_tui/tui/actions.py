@@ -50,16 +50,17 @@ class Action:
         """Return the Textual action."""
         return self.method or self.id.rpartition(".")[2].replace("-", "_")
 
-    @property
-    def key_text(self) -> str:
-        """Return the keys as people write them."""
-        return " ".join(NAMES.get(key, key) for key in self.keys.split(","))
+
+def spelled(keys: str) -> str:
+    """Return keys as people write them."""
+    return " ".join(NAMES.get(key, key) for key in keys.split(","))
 
 
 ANYWHERE = ("app",)
 RUN = ("run",)
 HOME = ("home",)
 PLAN = ("plan",)
+VERDICT = ("verdict",)
 
 ACTIONS: tuple[Action, ...] = (
     # --- everywhere ---------------------------------------------------------------------------------------------------
@@ -77,9 +78,34 @@ ACTIONS: tuple[Action, ...] = (
     Action("run.stages", "1", "Stages", "Go to the stages.", RUN, "Panes", method="pane('stages')"),
     Action("run.resources", "4", "Resources", "Go to the gauges.", RUN, "Panes", method="pane('resources')"),
     Action("run.checks", "5", "Checks", "Go to the checks.", RUN, "Panes", method="pane('checks')"),
+    Action("run.log", "2", "Log", "Go to the log.", RUN, "Panes", method="pane('log')"),
+    Action("run.metrics", "3", "Metrics", "Go to the charts.", RUN, "Panes", method="pane('metrics')"),
     Action("run.zoom", "z", "Zoom", "Give the whole screen to the focused part, or take it back.",
            RUN, "Panes", footer=True),
     Action("run.back", "escape", "Back", "Undo the zoom, or leave this screen; the run goes on.", RUN, "Run"),
+    Action("run.cancel", "x", "Cancel", "Ask the run to stop; what it has made so far is kept.", RUN, "Run",
+           footer=True),
+    Action("run.rerun", "r", "Rerun", "Start the same run again, with the same options.", RUN, "Run", footer=True),
+    Action("run.verdict", "o", "Verdict", "Show how the run ended, check by check.", RUN, "Run", footer=True),
+    Action("run.error", "e", "First error", "Go to the first error: of the stage that failed, else of this log.",
+           RUN, "Run"),
+    Action("log.find", "slash", "Find", "Find a text or /expression/ in the log.", RUN, "Log", footer=True),
+    Action("log.next", "n", "Next", "Go to the next place found.", RUN, "Log"),
+    Action("log.previous", "N", "Previous", "Go to the place found before.", RUN, "Log"),
+    Action("log.filter", "ampersand", "Filter", "Show only lines with a text or /expression/; empty shows all.",
+           RUN, "Log"),
+    Action("log.follow", "f", "Follow", "Follow the end of the log, or stand still; scrolling up stands still too.",
+           RUN, "Log", footer=True),
+    Action("log.top", "g", "Top", "Go to the first line of the log.", RUN, "Log"),
+    Action("log.bottom", "G", "Bottom", "Go to the last line of the log.", RUN, "Log"),
+    Action("log.wrap", "w", "Wrap", "Wrap long lines, or cut them off.", RUN, "Log"),
+    Action("log.copy", "y", "Copy", "Copy what is shown of the log (why it failed, on a run that has).", RUN, "Log"),
+    Action("log.stage-before", "left_square_bracket", "Log before", "Show the log of the stage before.", RUN, "Log",
+           method="stage_log(-1)"),
+    Action("log.stage-after", "right_square_bracket", "Log after", "Show the log of the stage after.", RUN, "Log",
+           method="stage_log(1)"),
+    Action("chart.metric", "m", "Next metric", "Draw the next metric.", RUN, "Metrics", method="next_metric"),
+    Action("chart.log-y", "l", "Log scale", "Draw on a logarithmic scale, or not.", RUN, "Metrics", method="log_scale"),
     # --- home ---------------------------------------------------------------------------------------------------------
     Action("home.open", "enter", "Open", "Open the manifest as a plan, or the run as it is or as it ended.",
            HOME, "Manifests and runs", method="open_chosen", footer=True),
@@ -105,9 +131,21 @@ ACTIONS: tuple[Action, ...] = (
     Action("plan.refresh", "f5", "Look again", "Read the manifest again, and look at this machine again.",
            PLAN, "Plan", footer=True),
     Action("plan.back", "escape", "Back", "Leave the seed, or this screen.", PLAN, "Plan"),
+    # --- verdict ------------------------------------------------------------------------------------------------------
+    Action("verdict.report", "o", "Report", "Read the whole report here.", VERDICT, "Verdict", footer=True),
+    Action("verdict.copy", "y", "Copy path", "Copy the path of the report to the clipboard.", VERDICT, "Verdict",
+           footer=True),
+    Action("verdict.log", "l", "Log", "Go to the run's stages and logs.", VERDICT, "Verdict", footer=True),
+    Action("verdict.compare", "c", "Compare", "Put the run beside the one before of the same experiment.",
+           VERDICT, "Verdict", footer=True),
+    Action("verdict.rerun", "r", "Rerun", "Start the same run again, with the same options.", VERDICT, "Verdict",
+           footer=True),
+    Action("verdict.back", "escape", "Back", "Leave this screen.", VERDICT, "Verdict"),
     # --- dialogs ------------------------------------------------------------------------------------------------------
-    Action("dialog.close", "escape,q", "Close", "Close, and change nothing.", ("help", "confirm", "doctor"), "Dialogs",
-           method="close", footer=True, palette=False),
+    Action("dialog.close", "escape,q", "Close", "Close, and change nothing.",
+           ("help", "confirm", "doctor", "report"), "Dialogs", method="close", footer=True, palette=False),
+    Action("prompt.close", "escape", "Close", "Leave everything as it was.", ("find",), "Dialogs",
+           method="close", palette=False),
     Action("dialog.next", "right,down", "Next answer", "Go to the next answer.", ("confirm",), "Dialogs",
            method="next_answer", palette=False),
     Action("dialog.previous", "left,up", "Previous answer", "Go to the answer before.", ("confirm",), "Dialogs",
@@ -150,7 +188,7 @@ def markdown() -> str:
     """Return the table for docs/tui.md."""
     rows = ["| Keys | id | Where | What |", "| --- | --- | --- | --- |"]
     rows += [
-        f"| {' '.join(f'`{key}`' for key in action.key_text.split())} | `{action.id}` | "
+        f"| {' '.join(f'`{key}`' for key in spelled(action.keys).split())} | `{action.id}` | "
         f"{', '.join('everywhere' if screen == 'app' else screen for screen in action.screens)} | {action.help} |"
         for action in ACTIONS
     ]

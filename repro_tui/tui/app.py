@@ -6,20 +6,28 @@ import asyncio
 import importlib
 import os
 import signal
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.filter import LineFilter
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar, ScrollBarRender
 
-from repro_tui.errors import ReproError
+from repro_tui.errors import ReproError, from_os_error
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.tui import actions, settings
+from repro_tui.tui.plain import Ascii
 from repro_tui.tui.settings import Settings
+
+if TYPE_CHECKING:
+    from repro_tui.manifest.loading import LoadedManifest
+    from repro_tui.pipeline.plan import Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +38,13 @@ class Opening:
     run: RunDirectory | None = None
     manifest: Path | None = None
     folder: Path | None = None
+
+
+class AsciiScrollBar(ScrollBarRender):
+    """A scrollbar without half blocks at its ends."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
 
 
 class ReproApp(App[str], inherit_bindings=False):
@@ -47,6 +62,7 @@ class ReproApp(App[str], inherit_bindings=False):
     def __init__(self, opening: Opening, preferences: Settings | None = None) -> None:
         super().__init__()
         self.opening = opening
+        self._started: list[subprocess.Popen[bytes]] = []  # they outlive us, and are waited for while we are here
         self.preferences = preferences if preferences is not None else settings.read()
 
     @property
@@ -54,11 +70,16 @@ class ReproApp(App[str], inherit_bindings=False):
         """Say whether only ASCII is drawn: asked for, or colours are off."""
         return self.preferences.ascii
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what every line goes through on its way to the screen."""
+        return [*super().get_line_filters(), *([Ascii()] if self.ascii else [])]
+
     def on_mount(self) -> None:
         """Show what was asked for."""
         if self.preferences.theme in self.available_themes:
             self.theme = self.preferences.theme
         self.set_class(self.ascii, "-ascii")
+        ScrollBar.renderer = AsciiScrollBar if self.ascii else ScrollBarRender
         self.set_keymap(self.preferences.keys)
         for problem in self.preferences.problems:
             self.notify(problem, title="settings", severity="warning")
@@ -107,6 +128,29 @@ class ReproApp(App[str], inherit_bindings=False):
         screens = importlib.import_module(f"repro_tui.tui.screens.{module}")
         self.push_screen(getattr(screens, name)(*arguments))
 
+    def start(self, loaded: LoadedManifest, options: Options) -> None:
+        """Make a run directory, start its worker, and show it; an error is shown instead."""
+        from repro_tui.pipeline import launch, worker
+
+        try:
+            run = launch.prepare(self.opening.runs, loaded, options)
+            self._started.append(worker.spawn(run))
+        except (ReproError, OSError) as error:
+            self.explain(error if isinstance(error, ReproError) else from_os_error(error))
+            return
+        self.show_run(run)
+
+    def rerun(self, run: RunDirectory) -> None:
+        """Start a run again with the options it had, from its manifest as it is now."""
+        from repro_tui.manifest.loading import load
+        from repro_tui.pipeline.plan import Options
+
+        try:
+            options = Options.read(run.options)
+            self.start(load(Path(options.manifest)), options)
+        except ReproError as error:
+            self.explain(error)
+
     def explain(self, error: ReproError) -> None:
         """Show an error as what, where and what to do."""
         parts = [
@@ -127,11 +171,11 @@ class ReproApp(App[str], inherit_bindings=False):
         if not isinstance(self.screen, HelpScreen):
             focused = self.focused
             group = next((str(node.help_group) for node in _upwards(focused) if hasattr(node, "help_group")), "")
-            self.push_screen(HelpScreen(scope_of(self.screen), group))
+            self.push_screen(HelpScreen(scope_of(self.screen), group, self.preferences.keys))
 
     def action_leave(self) -> None:
-        """Leave; a screen that has something to ask first has its own action of this name."""
-        self.exit()
+        """Leave; a screen that has something to ask first has a `leave` of its own."""
+        getattr(self.screen, "leave", self.exit)()
 
     def action_next_theme(self) -> None:
         """Use the next theme."""
@@ -151,7 +195,8 @@ class ReproApp(App[str], inherit_bindings=False):
         for action in (*actions.on(scope_of(screen)), *actions.on("app")):
             node: Screen[Any] | App[Any] = screen if hasattr(screen, f"action_{_method(action)}") else self
             if action.palette and node.check_action(_method(action), ()) is True:
-                yield SystemCommand(action.label, f"{action.help} ({action.key_text})", _doing(node, action.action))
+                keys = actions.spelled(self.preferences.keys.get(action.id, action.keys))
+                yield SystemCommand(action.label, f"{action.help} ({keys})", _doing(node, action.action))
 
 
 def scope_of(screen: Screen[Any]) -> str:

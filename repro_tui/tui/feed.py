@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from textual.message import Message
 from textual.message_pump import MessagePump
 
+from repro_tui.events import Event, ResourceSample
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import RunReader
 from repro_tui.runs.state import RunState
 
 POLL_S = 0.1
-_ALIVE_S = 1.0
-"""Between two looks at whether the worker lives."""
+_LOOK_S = 1.0
+"""Between two looks at what is not in the journal."""
 _STOP_PATIENCE_S = 2.0
 
 
@@ -49,7 +51,9 @@ class RunFeed:
     def __init__(self, run: RunDirectory, target: MessagePump) -> None:
         self.run = run
         self.lock = threading.Lock()
-        self._reader = RunReader(run)
+        self._reader = RunReader(run, listener=self._listen)
+        self.heard_at = 0.0
+        """When a stage last said anything, in its log, its metrics or an event; samples of resources do not count."""
         self._target = target
         self._died = False
         self._stopping = threading.Event()
@@ -70,15 +74,27 @@ class RunFeed:
         with self.lock:
             return Snapshot(self._reader.state.copy(), self._died)
 
+    def _listen(self, event: Event) -> None:
+        if not isinstance(event, ResourceSample):
+            self.heard_at = max(self.heard_at, event.at)
+
+    def _look(self) -> None:
+        """See whether the worker lives, and when the files of the running stage last grew."""
+        self._died = self._reader.died()
+        stage = self._reader.state.current_stage
+        for path in (self.run.metrics, *([self.run.log(stage.name)] if stage is not None else [])):
+            with suppress(OSError):
+                self.heard_at = max(self.heard_at, path.stat().st_mtime)
+
     def _follow(self) -> None:
         looked_at, first = 0.0, True
         while not self._stopping.is_set():
             with self.lock:
                 new = self._reader.poll()
                 now = time.monotonic()
-                if not new and now - looked_at >= _ALIVE_S:
+                if not new and now - looked_at >= _LOOK_S:
                     looked_at = now
-                    self._died = self._reader.died()
+                    self._look()
                 ended = not new and (self._died or self._reader.state.finished)
             # the first burst of a long run becomes one message
             if (new and not first) or ended or (first and not new):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from rich.table import Table
@@ -16,13 +17,14 @@ from repro_tui.tui import actions
 
 
 class HelpScreen(ModalScreen[None]):
-    """The key table, as far as it holds for `scope`; `first` is the group to lead with."""
+    """The key table, as far as it holds for `scope`; `first` is the group to lead with, `keys` a user's own by id."""
 
     SCOPE = "help"
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("help"))
 
-    def __init__(self, scope: str, first: str = "") -> None:
+    def __init__(self, scope: str, first: str = "", keys: Mapping[str, str] | None = None) -> None:
         super().__init__()
+        self._keys = keys or {}
         self._scope = scope
         self._first = first
 
@@ -44,7 +46,7 @@ class HelpScreen(ModalScreen[None]):
         table.add_column(min_width=9, no_wrap=True)
         table.add_column(min_width=12, no_wrap=True)
         table.add_column()
-        keys = self.app.keymap_text if hasattr(self.app, "keymap_text") else {}
         for action in found:
-            table.add_row(Text(keys.get(action.id, action.key_text), style="bold"), action.label, action.help)
+            keys = Text(actions.spelled(self._keys.get(action.id, action.keys)), style="bold")
+            table.add_row(keys, action.label, action.help)
         return table

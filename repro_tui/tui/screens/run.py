@@ -4,35 +4,50 @@ from __future__ import annotations
 
 import os
 import time
-from typing import ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, cast
 
+from rich.style import Style
 from rich.text import Text
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Footer
+from textual.widgets import Footer, OptionList
 
+from repro_tui.errors import ReproError
+from repro_tui.events import Verdict
 from repro_tui.runs import words
 from repro_tui.runs.directory import RunDirectory
-from repro_tui.tui import actions
+from repro_tui.runs.logreader import BadPatternError
+from repro_tui.runs.state import RunState
+from repro_tui.tui import actions, naming, pinned
 from repro_tui.tui.feed import Changed, RunFeed, Snapshot
+from repro_tui.tui.screens.confirm import Answer, ConfirmScreen
+from repro_tui.tui.screens.find import FindScreen
+from repro_tui.tui.widgets.cause import CauseView, cause
 from repro_tui.tui.widgets.checks import Checks, count
 from repro_tui.tui.widgets.gauges import Gauges
 from repro_tui.tui.widgets.gauges import strip as gauge_strip
-from repro_tui.tui.widgets.header import Headline, headline
+from repro_tui.tui.widgets.header import Headline, badge, headline
+from repro_tui.tui.widgets.metrics import Metrics
+from repro_tui.tui.widgets.stagelog import StageLog
 from repro_tui.tui.widgets.stages import Stages
 from repro_tui.tui.widgets.stages import strip as stage_strip
 
-PANES = ("stages", "resources", "checks")
+if TYPE_CHECKING:
+    from repro_tui.tui.app import ReproApp
+
+PANES = ("stages", "log", "metrics", "resources", "checks")
+SHORT = {"resources": "res"}
 WIDE, TALL = 100, 32
 DRAW_S = 0.25
 """Between two drawings at least."""
 
 
 class RunScreen(Screen[None]):
-    """One run."""
+    """One run. Small terminals show one pane, large ones all of them."""
 
     SCOPE = "run"
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("run"))
@@ -44,19 +59,24 @@ class RunScreen(Screen[None]):
         self.feed = RunFeed(run, self)
         self.snapshot: Snapshot | None = None
         self._pace = words.Pace()
-        self._pane = "stages"
+        self._pane = "log"
         self._zoomed = False
         self._stale = True
+        self._was_live = False
+        self._led_to_failure = False
 
     def compose(self) -> ComposeResult:
         """Show the panes; which of them, `_arrange` decides."""
         yield Headline(id="headline")
         yield Headline(id="stage-strip")
+        yield CauseView(id="cause")
         with Horizontal(id="panes"):
             with Vertical(id="left"):
                 yield Stages(id="stages")
-                yield Gauges(id="resources", cpus=os.cpu_count() or 0, memory_bytes=_memory_bytes())
+                yield Gauges(id="resources")
             with Vertical(id="right"):
+                yield Metrics(id="metrics")
+                yield StageLog(self.run, id="log")
                 yield Checks(id="checks")
         yield Headline(id="gauge-strip")
         yield Footer(show_command_palette=False)
@@ -67,14 +87,36 @@ class RunScreen(Screen[None]):
             widget = self.query_one(f"#{pane}")
             widget.add_class("pane")
             widget.border_title = f"{place} {pane.capitalize()}"
+        log = self.query_one(StageLog)
+        log.title = str(log.border_title)
+        chart = self.query_one(Metrics)
+        chart.heading = str(chart.border_title)
+        log.ascii = chart.ascii = self.query_one(Checks).ascii = self._app.ascii
+        for line in self.query(Headline):
+            line.ascii = self._app.ascii
         self.feed.start()
         self.set_interval(DRAW_S, self._draw)
+        self._read_manifest()
         self._arrange()
         self.query_one(f"#{self._pane}").focus()
 
     def on_unmount(self) -> None:
         """End the thread."""
         self.feed.stop()
+
+    @work(thread=True)
+    def _read_manifest(self) -> None:
+        """Read what is expected; in a thread, because what checks a manifest takes a moment to load."""
+        found = pinned.read(self.run)
+        self.app.call_from_thread(self._take_pinned, found)
+
+    def _take_pinned(self, found: pinned.Pinned) -> None:
+        live = self.snapshot is None or self.snapshot.live
+        gauges = self.query_one(Gauges)
+        gauges.cpus = found.cpus or (os.cpu_count() if live else None)
+        gauges.memory_bytes = found.memory_bytes or (_memory_bytes() if live else None)
+        self.query_one(Metrics).bands = found.bands
+        self._stale = True
 
     @on(Changed)
     def _take(self) -> None:
@@ -84,7 +126,21 @@ class RunScreen(Screen[None]):
         """Choose the layout."""
         self._arrange()
 
-    # --- drawing ----------------------------------------------------------------------------------------------------
+    @property
+    def _app(self) -> ReproApp:
+        return cast("ReproApp", self.app)
+
+    # --- drawing ------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> RunState:
+        """Return the run as it was last drawn."""
+        return self.snapshot.state if self.snapshot is not None else RunState()
+
+    @property
+    def live(self) -> bool:
+        """Say whether the run may go on."""
+        return self.snapshot is not None and self.snapshot.live
 
     def _draw(self) -> None:
         """Show what is new; where nothing is, the clock only."""
@@ -98,38 +154,66 @@ class RunScreen(Screen[None]):
         state, now = snapshot.state, time.time()
         stage = state.current_stage
         left_s = self._pace.left_s(stage, now) if stage is not None and snapshot.live else None
-        line = headline(state, died=snapshot.died, now=now, left_s=left_s)
+        extra = badge(snapshot.state, now=now, heard_at=self.feed.heard_at, cancelled_at=self._cancelled_at(snapshot))
+        line = headline(state, died=snapshot.died, now=now, left_s=left_s, extra=extra if snapshot.live else "")
         self.query_one("#headline", Headline).show(line)
         self.query_one(Stages).show(state, now=now, died=snapshot.died)
 
+    def _cancelled_at(self, snapshot: Snapshot) -> float | None:
+        try:
+            return self.run.cancel_file.stat().st_mtime if snapshot.live else None
+        except OSError:
+            return None
+
     def _draw_state(self, snapshot: Snapshot) -> None:
         state = snapshot.state
-        self.query_one("#stage-strip", Headline).show(stage_strip(state, died=snapshot.died))
+        log = self.query_one(StageLog)
+        log.show(state)
+        self.query_one("#stage-strip", Headline).show(stage_strip(state, died=snapshot.died, chosen=log.stage))
         self.query_one(Gauges).show(state.resources, peak_bytes=state.peak_memory_bytes)
         checks = self.query_one(Checks)
         checks.show(list(state.checks.values()))
         checks.border_subtitle = count(list(state.checks.values()))
-        tabs = "  ".join(f"{place} {pane}" for place, pane in enumerate(PANES, start=1))
-        self.query_one("#gauge-strip", Headline).show(Text(f" {gauge_strip(state.resources)}  | {tabs}", no_wrap=True))
+        self.query_one("#gauge-strip", Headline).show(_bottom(state, self._pane))
+        self.query_one(Metrics).show_state(state)
+        self._turn(snapshot)
+
+    def _turn(self, snapshot: Snapshot) -> None:
+        """Do what is due when the run has just ended, or is found to have."""
+        if snapshot.live:
+            if not self._was_live:
+                self._was_live = True
+                self.refresh_bindings()
+            return
+        why = cause(snapshot.state, died=snapshot.died)
+        self.query_one(CauseView).show(why)
+        if why is not None and not self._led_to_failure:
+            self._led_to_failure = True
+            self.action_error()
+        if self._was_live:
+            self._was_live = False
+            if why is None and snapshot.state.verdict is not Verdict.CANCELLED and self.is_current:
+                self.action_verdict()
+        self.refresh_bindings()
 
     @property
-    def single(self) -> bool:
-        """Say whether one pane has the whole screen: it is small, or zoomed."""
-        return self._zoomed or self.size.width < WIDE or self.size.height < TALL
+    def _small(self) -> bool:
+        return self.size.width < WIDE or self.size.height < TALL
 
     def _arrange(self) -> None:
-        """Show all panes, or one."""
-        small = self.size.width < WIDE or self.size.height < TALL
+        """Show all panes, or one: where the screen is small, or one is zoomed."""
+        single = self._zoomed or self._small
         for pane in PANES:
-            self.query_one(f"#{pane}").display = not self.single or pane == self._pane
+            self.query_one(f"#{pane}").display = not single or pane == self._pane
         for side in ("left", "right"):
             box = self.query_one(f"#{side}")
             box.display = any(child.display for child in box.children)
-            box.set_class(self.single, "-alone")
+            box.set_class(single, "-alone")
         for name in ("stage-strip", "gauge-strip"):
-            self.query_one(f"#{name}").display = small
+            self.query_one(f"#{name}").display = self._small
+        self.query_one("#gauge-strip", Headline).show(_bottom(self.state, self._pane))
 
-    # --- keys -------------------------------------------------------------------------------------------------------
+    # --- keys: where to look ------------------------------------------------------------------------------------------
 
     def action_pane(self, pane: str) -> None:
         """Go to a pane."""
@@ -151,6 +235,165 @@ class RunScreen(Screen[None]):
             self.action_zoom()
         elif len(self.app.screen_stack) > 2:
             self.app.pop_screen()
+
+    def action_stage(self, stage: str) -> None:
+        """Show the log of a stage."""
+        self.query_one(Stages).choose(stage)
+        self.query_one(StageLog).choose(stage)
+        self._stale = True
+
+    @on(OptionList.OptionSelected)
+    def _stage_chosen(self, event: OptionList.OptionSelected) -> None:
+        if event.option_id:
+            self.action_stage(event.option_id)
+            self.action_pane("log")
+
+    def action_stage_log(self, by: int) -> None:
+        """Show the log before or after."""
+        self.query_one(StageLog).step(by)
+        self.query_one(Stages).choose(self.query_one(StageLog).stage)
+        self._stale = True
+
+    def action_error(self) -> None:
+        """Go to the first error."""
+        why = self.query_one(CauseView).cause
+        if why is not None and why.stage:
+            self.action_stage(why.stage)
+        self.action_pane("log")
+        self.query_one(StageLog).find_errors()
+
+    # --- keys: the log and the charts ---------------------------------------------------------------------------------
+
+    @work
+    async def action_find(self) -> None:
+        """Ask what to find."""
+        log = self.query_one(StageLog)
+        said = await self.app.push_screen_wait(FindScreen("find", log.needle, "a text, or /a regular expression/"))
+        self._in_log(said, log.look_for)
+
+    @work
+    async def action_filter(self) -> None:
+        """Ask what to show only."""
+        log = self.query_one(StageLog)
+        said = await self.app.push_screen_wait(FindScreen("show only", log.sieve, "empty shows all lines"))
+        self._in_log(said, log.keep)
+
+    def _in_log(self, said: str | None, do: Callable[[str], None]) -> None:
+        if said is None:
+            return
+        self.action_pane("log")
+        try:
+            do(said)
+        except BadPatternError as error:
+            self.notify(str(error), title="not a regular expression", severity="error", markup=False)
+
+    def action_next(self) -> None:
+        """Go to the next place found."""
+        self.query_one(StageLog).find_next()
+
+    def action_previous(self) -> None:
+        """Go to the place found before."""
+        self.query_one(StageLog).find_previous()
+
+    def action_follow(self) -> None:
+        """Follow the end of the log, or stand still."""
+        log = self.query_one(StageLog)
+        log.follow = not log.follow
+
+    def action_top(self) -> None:
+        """Go to the first line of the log."""
+        self.query_one(StageLog).go_top()
+
+    def action_bottom(self) -> None:
+        """Go to the last line of the log."""
+        self.query_one(StageLog).go_bottom()
+
+    def action_wrap(self) -> None:
+        """Wrap long lines, or cut them off."""
+        log = self.query_one(StageLog)
+        log.wrap = not log.wrap
+
+    def action_next_metric(self) -> None:
+        """Draw the next metric."""
+        self.query_one(Metrics).step(1)
+        self._stale = True
+
+    def action_log_scale(self) -> None:
+        """Draw on a logarithmic scale, or not."""
+        chart = self.query_one(Metrics)
+        chart.log_y = not chart.log_y
+
+    def action_copy(self) -> None:
+        """Copy lines of the log; on a run that failed, why it did and its command line before them."""
+        count = self.query_one(StageLog).copy()
+        why = self.query_one(CauseView).cause
+        if why is not None:
+            lines = self.app.clipboard if count else ""
+            self.app.copy_to_clipboard(f"{why.text()}\n{naming.command(self.run)}\n\n{lines}")
+        self.notify(f"{count} lines{' and why it failed' if why is not None else ''}", title="copied", timeout=2)
+
+    # --- keys: the run ------------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's shape
+        """Say what can be done now."""
+        if action == "cancel":
+            return self.live
+        if action == "zoom":
+            return self._zoomed or not self._small
+        if action in {"rerun", "verdict"}:
+            return self.snapshot is not None and not self.live
+        return True
+
+    @work
+    async def action_cancel(self) -> None:
+        """Ask the run to stop; asked again, it is killed."""
+        again = self.run.cancel_requested() is not None
+        question = (
+            "It was asked to stop and has not yet. Kill it now?"
+            if again
+            else "The training has 10 s to end by itself, then it is killed. What it has made so far is kept."
+        )
+        answers = (Answer("stay", "Go on"), Answer("cancel", "Kill it" if again else "Cancel the run"))
+        if await self.app.push_screen_wait(ConfirmScreen("Cancel", question, answers)) == "cancel":
+            self._request_cancel(now=again)
+
+    def _request_cancel(self, *, now: bool = False) -> None:
+        try:
+            self.run.request_cancel("the terminal UI", now=now)
+        except ReproError as error:
+            self._app.explain(error)
+
+    @work
+    async def leave(self) -> None:
+        """Leave; while the run goes on, ask what is to become of it."""
+        if not self.live:
+            self.app.exit()
+            return
+        question = "The run goes on without this screen; you can come back to it at any time."
+        answers = (Answer("detach", "Detach"), Answer("cancel", "Cancel the run"), Answer("stay", "Stay"))
+        said = await self.app.push_screen_wait(ConfirmScreen("Leave", question, answers))
+        if said == "detach":
+            self.app.exit(f"the run goes on; follow it with:  repro-tui attach {naming.name(self.run)}")
+        elif said == "cancel":
+            self._request_cancel()
+
+    def action_rerun(self) -> None:
+        """Start the same run again."""
+        self._app.rerun(self.run)
+
+    def action_verdict(self) -> None:
+        """Show how the run ended."""
+        self._app.show_verdict(self.run)
+
+
+def _bottom(state: RunState, pane: str) -> Text:
+    """Return the line above the footer of a small terminal: which pane has which key, and the gauges."""
+    line = Text(no_wrap=True, overflow="ellipsis")
+    for place, name in enumerate(PANES, start=1):
+        style = Style(reverse=name == pane, meta={"@click": f"screen.pane({name!r})"})
+        line.append(" ")
+        line.append(f"{place} {SHORT.get(name, name)}", style=style)
+    return line.append(f" | {gauge_strip(state.resources)}" if state.resources is not None else "")
 
 
 def _memory_bytes() -> int:

@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from repro_tui.events import CheckResult, CheckStatus
 from repro_tui.runs import words
+from repro_tui.tui.widgets.pins import plain
 
 STYLES = {
     CheckStatus.MATCH: "green",
@@ -22,7 +23,7 @@ STYLES = {
 """Colour only repeats what the word says."""
 
 
-def table(checks: Iterable[CheckResult]) -> Table:
+def table(checks: Iterable[CheckResult], *, ascii_only: bool = False) -> Table:
     """Return the checks as a table: what differs stands where it stood, so that nothing jumps."""
     grid = Table.grid(padding=(0, 2))
     for ratio in (None, 3, 2, 2):
@@ -32,9 +33,14 @@ def table(checks: Iterable[CheckResult]) -> Table:
         expected = f"{_value(check.expected)} {check.tolerance}".strip()
         grid.add_row(
             Text(check.status.value, style=STYLES[check.status]),
-            Text(words.printable(check.name) + ("" if check.required else " (informs)")),
-            Text(_value(check.observed) or "-"),
-            Text(words.printable(f"expected {expected}") if expected else ""),
+            *(
+                Text(plain(cell, ascii_only=ascii_only))
+                for cell in (
+                    check.name + ("" if check.required else " (informs)"),
+                    _value(check.observed) or "-",
+                    f"expected {expected}" if expected else "",
+                )
+            ),
         )
     return grid
 
@@ -48,9 +54,9 @@ def count(checks: Sequence[CheckResult]) -> str:
 
 def _value(value: str) -> str:
     try:
-        return f"{float(value):.6g}" if "." in value else words.short(words.printable(value))
+        return f"{float(value):.6g}" if "." in value else words.short(value)
     except ValueError:
-        return words.short(words.printable(value))
+        return words.short(value)
 
 
 class Checks(VerticalScroll):
@@ -60,10 +66,11 @@ class Checks(VerticalScroll):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(Static("no check yet", id=f"{id}-table"), id=id)
+        self.ascii = False
         self._shown: list[CheckResult] = []
 
     def show(self, checks: Sequence[CheckResult]) -> None:
         """Show the checks, where one is another than before."""
         if list(checks) != self._shown:
             self._shown = list(checks)
-            self.query_one(Static).update(table(checks))
+            self.query_one(Static).update(table(checks, ascii_only=self.ascii))

@@ -18,8 +18,10 @@ def bar(share: float, width: int) -> str:
     return f"[{'#' * filled}{' ' * (width - filled)}]"
 
 
-def lines(sample: ResourceSample, *, peak_bytes: int, cpus: int, memory_bytes: int, width: int) -> Iterator[str]:
-    """Yield one line a gauge; `cpus` and `memory_bytes` are what the machine has, 0 where that is not known."""
+def lines(
+    sample: ResourceSample, *, peak_bytes: int, cpus: float | None, memory_bytes: int | None, width: int
+) -> Iterator[str]:
+    """Yield one line a gauge; `cpus` and `memory_bytes` are what there is, None where that is not known."""
     room = max(4, width - 20)
 
     def gauge(name: str, share: float | None, value: str) -> str:
@@ -66,10 +68,10 @@ class Gauges(VerticalScroll):
 
     help_group = "Panes"
 
-    def __init__(self, *, id: str, cpus: int, memory_bytes: int) -> None:  # noqa: A002 - Textual's word
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(Static("no sample yet", id=f"{id}-lines"), id=id)
-        self._cpus = cpus
-        self._memory_bytes = memory_bytes
+        self.cpus: float | None = None
+        self.memory_bytes: int | None = None
         self._lines: list[str] = []
 
     def show(self, sample: ResourceSample | None, *, peak_bytes: int) -> None:
@@ -80,8 +82,8 @@ class Gauges(VerticalScroll):
             lines(
                 sample,
                 peak_bytes=peak_bytes,
-                cpus=self._cpus,
-                memory_bytes=self._memory_bytes,
+                cpus=self.cpus,
+                memory_bytes=self.memory_bytes,
                 width=self.scrollable_content_region.width,
             )
         )

@@ -11,6 +11,9 @@ from repro_tui.runs.state import RunState
 SILENT_S = 90.0
 """After so long without a word from a stage that runs, the header says so."""
 
+GRACE_S = 10.0
+"""How long a training may take to end by itself; the worker keeps to it."""
+
 STYLES = {
     "RUNNING": "bold cyan",
     "STARTING": "bold cyan",
@@ -70,15 +73,29 @@ def headline(state: RunState, *, died: bool, now: float, left_s: float | None = 
     return line
 
 
+def badge(state: RunState, *, now: float, heard_at: float, cancelled_at: float | None) -> str:
+    """Return the word that must not be missed: what is left until a run that was cancelled is killed; silence."""
+    stage = state.current_stage
+    if cancelled_at is not None:
+        left_s = GRACE_S - (now - cancelled_at)
+        return f"stopping, killed in {left_s:.0f} s" if left_s > 0 else "stopping"
+    if stage is not None and stage.started_at is not None and now - max(heard_at, stage.started_at) >= SILENT_S:
+        return f"no output for {now - max(heard_at, stage.started_at):.0f} s"
+    return ""
+
+
 class Headline(Static):
     """One line."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__("", id=id)
+        self.ascii = False
         self._text = Text()
 
     def show(self, line: Text) -> None:
         """Show a line, where it is another than before."""
+        if self.ascii:  # as long as before: the styles stay where they are
+            line.plain = "".join(letter if letter.isascii() else "?" for letter in line.plain)
         if line != self._text:
             self._text = line
             self.update(line, layout=False)

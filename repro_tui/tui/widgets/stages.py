@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.style import Style
 from rich.text import Text
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
@@ -61,16 +62,16 @@ def line(stage: Stage, *, now: float, died: bool = False) -> Text:
 
 
 def strip(state: RunState, *, died: bool = False, chosen: str = "") -> Text:
-    """Return all stages on one line, each a thing to click on."""
-    text = Text(" ", no_wrap=True, overflow="ellipsis")
-    for place, stage in enumerate(state.stages.values()):
+    """Return all stages on one line, each a thing to click on; four letters a name, or eighty columns hold not all."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for stage in state.stages.values():
         word = stage_word(stage, died=died)
-        if place:
-            text.append(" ")
-        # what is over needs fewer letters: eighty columns hold eight stages
-        name = stage.name if word != "waiting" else stage.name[:4]
-        style = f"{STYLES[word]}{' underline' if stage.name == chosen else ''}"
-        text.append(f"{MARKS[word]} {name[:5]}", style=style)
+        name = stage.name[:5] if word == "running" else stage.name[:4]
+        style = Style.parse(STYLES[word]) + Style(
+            underline=stage.name == chosen, meta={"@click": f"screen.stage({stage.name!r})"}
+        )
+        text.append(" ")
+        text.append(f"{MARKS[word]} {name}", style=style)
     return text
 
 
