@@ -35,9 +35,9 @@ class Row:
 
 
 def check_rows(state: RunState) -> list[Row]:
-    """Return every check of a run: those that do not hold first, then results, then pins."""
+    """Return every check of a run: what decides and does not hold first, then results, then pins."""
     rows = [check_row(check) for check in state.checks.values() if check.required or check.expected or check.observed]
-    return sorted(rows, key=lambda row: (row.status in _HELD, row.component not in _RESULTS))
+    return sorted(rows, key=lambda row: (row.status in _HELD or not row.decides, row.component not in _RESULTS))
 
 
 def check_row(check: CheckResult) -> Row:
@@ -55,26 +55,25 @@ def check_row(check: CheckResult) -> Row:
     )
 
 
-def first_drift(state: RunState) -> CheckResult | None:
-    """Return what drifted first: the first check that decides, in the order of the run, and does not hold."""
-    differing = [each for each in state.checks.values() if each.required and each.status is CheckStatus.DIFFERS]
-    unverifiable = [each for each in state.checks.values() if each.required and each.status is CheckStatus.UNVERIFIABLE]
-    return min(differing or unverifiable, key=lambda each: each.at, default=None)
+def drifts(state: RunState) -> list[CheckResult]:
+    """Return what decides and does not hold, in the order in which the run met it: the first is what drifted first.
 
-
-def drift_name(state: RunState, check: CheckResult) -> str:
-    """Return what a check that does not hold is about, down to the name: a part of the environment tells more of it."""
-    parts = [
-        each for each in state.checks.values()
-        if check.name.startswith("environment") and each.name.startswith("environment:")
-        and each.status is CheckStatus.DIFFERS and each.detail
-    ]  # fmt: skip
-    told = check.detail or (parts[0].detail if parts else "")
-    return (
-        f"{check.name}: {told}"
-        if told
-        else f"{check.name}: {short(check.observed) or 'nothing'} in place of " + (short(check.expected) or "nothing")
+    The parts of the environment are left out where the check of the whole names what is different.
+    """
+    required = [check for check in state.checks.values() if check.required]
+    found = [check for check in required if check.status is CheckStatus.DIFFERS]
+    found = found or [check for check in required if check.status is CheckStatus.UNVERIFIABLE]
+    told = any(check.component == "environment" and check.detail and ":" not in check.name for check in found)
+    return sorted(
+        (check for check in found if not (told and check.name.startswith("environment:"))), key=lambda check: check.at
     )
+
+
+def drift_words(check: CheckResult) -> str:
+    """Return what a check that does not hold is about, down to the name."""
+    if check.detail:
+        return f"{check.name}: {check.detail}"
+    return f"{check.name}: {number(check.observed) or 'nothing'} in place of {number(check.expected) or 'nothing'}"
 
 
 def difference(expected: str, observed: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from textual.widgets import Static
@@ -57,9 +58,18 @@ class Sheet(Static):
         super().__init__("", id=id, classes="pane")
         self.border_title = title
 
-    def fill(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-        """Show a table."""
-        self.update(sheet(columns, rows, ascii_only=self.ascii_only, right=right))
+    def fill(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        right: Sequence[int] = (),
+        notes: Iterable[str] = (),
+    ) -> None:
+        """Show a table, and notes below it."""
+        table = sheet(columns, rows, ascii_only=self.ascii_only, right=right)
+        told = [Text(plain(note, ascii_only=self.ascii_only)) for note in notes]
+        self.update(Group(table, *told) if told else table)
 
     def say(self, text: str, style: str = "") -> None:
         """Show words in place of a table."""
