@@ -9,12 +9,13 @@ from typing import Any
 from repro_tui.errors import InfrastructureError
 from repro_tui.runs.compare import Pair, read_json
 from repro_tui.runs.directory import RunDirectory
+from repro_tui.runs.words import short, size
 from repro_tui.verify import environment
 
 
 @dataclass(frozen=True, slots=True)
 class Environments:
-    """Packages that the right run has more, less or otherwise than the left one; `other` is all else, in words.
+    """Packages that the right run has more, less or otherwise than the left one; `other` is all else.
 
     `unknown` says why nothing can be said: a run whose probe left nothing.
     """
@@ -22,7 +23,7 @@ class Environments:
     added: tuple[Pair, ...] = ()
     removed: tuple[Pair, ...] = ()
     changed: tuple[Pair, ...] = ()
-    other: tuple[str, ...] = ()
+    other: tuple[Pair, ...] = ()
     unknown: str = ""
 
     @property
@@ -38,12 +39,15 @@ def environments(left: RunDirectory, right: RunDirectory) -> Environments:
     except InfrastructureError as error:
         return Environments(unknown=f"{error.message} ({error.where})")
     packages = list(_packages(one, other))
-    rest = [each.text for each in environment.compare(one, other) if each.component not in _PACKAGES]
+    rest = [each for each in environment.compare(one, other) if each.component not in _PACKAGES]
     return Environments(
         added=tuple(pair for pair in packages if not pair.left),
         removed=tuple(pair for pair in packages if not pair.right),
         changed=tuple(pair for pair in packages if pair.left and pair.right),
-        other=tuple(text.replace(", pinned ", ", left ") for text in rest),
+        other=tuple(
+            Pair(f"{each.name or each.component} ({each.component})", short(each.expected), short(each.observed))
+            for each in rest
+        ),
     )
 
 
@@ -68,10 +72,15 @@ def hosts(left: RunDirectory, right: RunDirectory) -> list[Pair]:
     """Return what the probe saw of the two machines, key by key."""
     one, other = (read_json(run.environment).get("host") or {} for run in (left, right))
     names = list(dict.fromkeys([*one, *other]))
-    return [Pair(name.replace("_", " "), _show(one.get(name)), _show(other.get(name))) for name in names]
+    return [
+        Pair(name.removesuffix("_bytes").replace("_", " "), _show(name, one.get(name)), _show(name, other.get(name)))
+        for name in names
+    ]
 
 
-def _show(value: Any) -> str:
+def _show(name: str, value: Any) -> str:
+    if name.endswith("_bytes") and isinstance(value, int):
+        return size(value)
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)

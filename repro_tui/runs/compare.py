@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -81,8 +82,20 @@ def curves(left: RunState, right: RunState) -> list[tuple[str, Series | None, Se
 
 
 def read_job(run: RunDirectory) -> dict[str, Any]:
-    """Return what the task was given; {} where there is none yet, or it cannot be read."""
-    return read_json(run.job / "job.json")
+    """Return what the task was given; of a run that did not come so far, what its manifest says; {} for neither."""
+    job = read_json(run.job / "job.json")
+    if job:
+        return job
+    try:
+        manifest = tomllib.loads(run.manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    determinism = _table(manifest.get("determinism"))
+    seed = read_json(run.options).get("seed")
+    return {
+        "seed": determinism.get("seed") if seed is None else seed,
+        "hyperparameters": dict(_table(manifest.get("hyperparameters"))),
+    }
 
 
 def read_json(path: Any) -> dict[str, Any]:

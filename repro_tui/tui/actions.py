@@ -61,6 +61,7 @@ RUN = ("run",)
 HOME = ("home",)
 PLAN = ("plan",)
 VERDICT = ("verdict",)
+COMPARE = ("compare",)
 
 ACTIONS: tuple[Action, ...] = (
     # --- everywhere ---------------------------------------------------------------------------------------------------
@@ -141,6 +142,20 @@ ACTIONS: tuple[Action, ...] = (
     Action("verdict.rerun", "r", "Rerun", "Start the same run again, with the same options.", VERDICT, "Verdict",
            footer=True),
     Action("verdict.back", "escape", "Back", "Leave this screen.", VERDICT, "Verdict"),
+    # --- compare ------------------------------------------------------------------------------------------------------
+    Action("compare.differences", "d", "Differences", "Show only what is not the same, or everything.",
+           COMPARE, "Compare", footer=True),
+    Action("compare.swap", "s", "Swap", "Put the left run to the right, and the right one to the left.",
+           COMPARE, "Compare", footer=True),
+    Action("compare.before", "left_square_bracket", "Older run", "Take the next older run to the left side.",
+           COMPARE, "Compare", method="other(1)"),
+    Action("compare.after", "right_square_bracket", "Newer run", "Take the next newer run to the left side.",
+           COMPARE, "Compare", method="other(-1)", footer=True),
+    Action("compare.metric", "m", "Next metric", "Draw the curves of the next metric.", COMPARE, "Compare",
+           method="next_metric", footer=True),
+    Action("compare.log-y", "l", "Log scale", "Draw on a logarithmic scale, or not.", COMPARE, "Compare",
+           method="log_scale"),
+    Action("compare.back", "escape", "Back", "Leave this screen.", COMPARE, "Compare"),
     # --- dialogs ------------------------------------------------------------------------------------------------------
     Action("dialog.close", "escape,q", "Close", "Close, and change nothing.",
            ("help", "confirm", "doctor", "report"), "Dialogs", method="close", footer=True, palette=False),
