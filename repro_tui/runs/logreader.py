@@ -23,9 +23,9 @@ MOST_FOUND = 2_000_000
 """Of lines that are found no more are kept: a search for what is in every line of a huge log."""
 _PIECE_BYTES = 1 << 17
 _EXTEND_BYTES = 1 << 22
-_REGEX_CHARS = 1000
-# (a+)+ takes for ever, and nothing can stop the matching of a regular expression.
-_NESTED = re.compile(r"[+*}]\??\)[+*{]")
+_REGEX_CHARS = (64, 1 << 14)
+_REGEX_S = 0.002
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?[:=!]|[()|+*{]", re.DOTALL)
 
 
 class BadPatternError(ValueError):
@@ -33,19 +33,24 @@ class BadPatternError(ValueError):
 
 
 class Query:
-    """What is looked for: a text, or a regular expression. Without a capital letter, capitals do not count."""
+    """What is looked for: a text, or a regular expression. Without a capital letter, capitals do not count.
+
+    Nothing can stop the matching of a regular expression, and while it goes on nobody else has the interpreter. So
+    what takes for ever is refused, and what takes long for one line sees only the beginning of the next ones.
+    """
 
     def __init__(self, text: str, *, regex: bool = False) -> None:
         self.text = text
         self.regex = regex
         flags = re.NOFLAG if any(c.isupper() for c in text) else re.IGNORECASE
-        if regex and _NESTED.search(text):
-            raise BadPatternError("a repetition of a repetition may take for ever")
+        if regex and _may_explode(text):
+            raise BadPatternError("repeating a group that repeats or chooses may take for ever")
         try:
             self.pattern = re.compile(text if regex else re.escape(text), flags)
         except (re.error, OverflowError, RecursionError) as error:
             raise BadPatternError(f"no regular expression: {error}") from None
         self._fold = bool(flags)
+        self._reach = _REGEX_CHARS[1]
 
     def __str__(self) -> str:
         return f"/{self.text}/" if self.regex else f'"{self.text}"'
@@ -53,17 +58,49 @@ class Query:
     def matching(self, lines: list[str]) -> list[int]:
         """Return the places of the lines that match."""
         if self.regex:
-            search = self.pattern.search
-            return [place for place, line in enumerate(lines) if search(line, 0, _REGEX_CHARS)]
+            return [place for place, line in enumerate(lines) if self._matches(line)]
         text = self.text
         if self._fold:
             text, lines = text.lower(), "\n".join(lines).lower().split("\n")
         return [place for place, line in enumerate(lines) if text in line]
 
+    def _matches(self, line: str) -> bool:
+        """Search more of a line as long as it is quick: a slow expression takes sixteen times longer for the double."""
+        reach = _REGEX_CHARS[0]
+        while True:
+            start = time.thread_time()
+            found = self.pattern.search(line, 0, reach)
+            if reach >= min(len(line), self._reach):
+                return found is not None
+            if found and found.end() < reach:  # else its $ may be where the part ends
+                return True
+            if time.thread_time() - start > _REGEX_S:
+                self._reach = reach
+            reach *= 2
+
     def spans(self, line: str) -> list[tuple[int, int]]:
         """Return where in a line it is."""
-        end = _REGEX_CHARS if self.regex else len(line)
+        if self.regex and not self._matches(line):
+            return []
+        end = self._reach if self.regex else len(line)
         return [found.span() for found in self.pattern.finditer(line, 0, end) if found.end() > found.start()]
+
+
+def _may_explode(pattern: str) -> bool:
+    """Say whether a group that holds a repetition or a choice is repeated, as in (a+)+ and (a|a)*."""
+    groups = [False]
+    for found in _TOKEN.finditer(pattern):
+        part, at = found[0], found.start()
+        if part.startswith("("):
+            groups.append(False)
+        elif part == ")":
+            inner = groups.pop() if len(groups) > 1 else False
+            if inner and pattern[at + 1 : at + 2] in {"+", "*", "{"}:
+                return True
+            groups[-1] = groups[-1] or inner
+        elif part in {"|", "+", "*", "{"}:
+            groups[-1] = True
+    return False
 
 
 def errors() -> Query:
@@ -172,7 +209,8 @@ class LogReader:
     def line(self, row: int) -> int:
         """Return the number of the line in a row."""
         kept = self.filter
-        return kept.lines[row] if kept is not None and 0 <= row < len(kept.lines) else row
+        # a slice, for its thread may just take the last one away
+        return next(iter(kept.lines[row : row + 1]), row) if kept is not None and row >= 0 else row
 
     def row(self, line: int) -> int:
         """Return the row of a line, or of the next that is kept."""
