@@ -136,7 +136,7 @@ class LineIndex:
     def _beginning_or_end(descriptor: int, offset: int, end: int) -> _Long:
         """Return of a line longer than the spacing what `_cut` needs of it."""
         data = os.pread(descriptor, min(LINE_BYTES + 1, end - offset), offset)
-        if b"\r" in data:
+        if b"\r" in data and end - offset > LINE_BYTES:
             data = b"\r" + os.pread(descriptor, LINE_BYTES, max(offset, end - LINE_BYTES))
         return _Long(data, end - offset)
 
