@@ -32,12 +32,16 @@ _RECENT = 5
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing that the run reads: `state` is one of the words above; `size_bytes` None where nobody knows it yet."""
+    """One thing that the run reads: `state` is one of the words above; `size_bytes` None where nobody knows it yet.
+
+    `at_least`: it is more than that, by what no lock tells.
+    """
 
     name: str
     state: str
     size_bytes: int | None
     detail: str = ""
+    at_least: bool = False
 
     @property
     def here(self) -> bool:
@@ -78,8 +82,8 @@ class Preview:
 
     @property
     def unknown(self) -> int:
-        """How many missing things have a size that is not known."""
-        return sum(1 for need in self.needs if not need.here and need.size_bytes is None)
+        """How many missing things have a size that is not known, or not all of it."""
+        return sum(1 for need in self.needs if not need.here and (need.size_bytes is None or need.at_least))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,10 @@ def preview(
     needs += artifact_needs(loaded, store, mirrors)
     if offline:
         blockers += [
-            Blocker(f"offline, and {need.name} is not on this host", "go online, or name a mirror folder with --mirror")
+            Blocker(
+                f"offline, and {need.name} is not on this host",
+                "go online, or name a mirror folder in $REPRO_TUI_MIRROR",
+            )
             for need in needs
             if not need.here and not _from_mirrors(need)
         ]
@@ -220,13 +227,13 @@ def _assembled(loaded: LoadedManifest, store: Store, mirrors: Sequence[Mirror]) 
         f"{len(planned.wheels)} wheels to fetch"
     )
     if wheels:
-        detail += f" ({sum(deb.size_bytes for deb in debs) / 1e6:.1f} MB and the wheels, whose sizes no lock tells)"
-    return Need("image", BUILD, None if wheels else sum(deb.size_bytes for deb in debs), detail)
+        detail += " (sizes of wheels are in no lock)"
+    return Need("image", BUILD, sum(deb.size_bytes for deb in debs), detail, at_least=bool(wheels))
 
 
 def _from_mirrors(need: Need) -> bool:
     """Say whether what is to be built needs nothing from elsewhere."""
-    return need.state == BUILD and need.size_bytes == 0
+    return need.state == BUILD and need.size_bytes == 0 and not need.at_least
 
 
 def _used(store: Store) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from repro_tui.artifacts.store import remove_tree
+from repro_tui.doctor.finding import Finding
 from repro_tui.engines.embedded import EmbeddedEngine
 from repro_tui.runs.directory import RunDirectory
 from tests.system.conftest import downloads, pinned
@@ -44,6 +45,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> float:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     return NOW
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the doctor find the same everywhere."""
+    findings = [
+        Finding("embedded engine", ok=True, message="it works", engine="embedded"),
+        Finding("Docker engine", ok=False, message="no daemon answers", remedy="start it", engine="docker"),
+    ]
+    monkeypatch.setattr("repro_tui.doctor.examine.examine", lambda runs: findings)
 
 
 @dataclass

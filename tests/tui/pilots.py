@@ -7,17 +7,21 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.tui.app import Opening, ReproApp, scope_of
 from repro_tui.tui.settings import Settings
 from tests.tui.snapshots import text_of
 
-PATIENCE_S = 20.0
+PATIENCE_S = 10.0
 WIDE = (120, 40)
 SMALL = (80, 24)
+
+_Kind = TypeVar("_Kind", bound=Screen[Any])
 
 
 @asynccontextmanager
@@ -68,3 +72,10 @@ async def at_rest(pilot: Pilot[str]) -> str:
         same = same + 1 if now == before else 0
         before = now
     return before
+
+
+def front(pilot: Pilot[str], kind: type[_Kind]) -> _Kind:
+    """Return the screen in front, which is one of a kind."""
+    screen: Screen[Any] = pilot.app.screen
+    assert isinstance(screen, kind), f"{screen} is in front"
+    return screen

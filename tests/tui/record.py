@@ -34,8 +34,16 @@ KEPT = (
     "cancel", "out/metrics.jsonl", "logs/train.log", "logs/worker.log", "logs/environment.log",
 )  # fmt: skip
 ORDER = ("inconclusive", "reproduced", "differs", "drift", "failed", "cancelled", "running")
+NOW = STARTED_AT + 3600.0 * (len(ORDER) - 1) + 30.0
+"""Half a minute into the run that is going on, long after all the others."""
 PID = 4242
 _STAMP = re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def run_id(recording: Path) -> str:
+    """Return the id of a recorded run."""
+    with (recording / "events.jsonl").open(encoding="utf-8") as file:
+        return str(json.loads(file.readline())["run_id"])
 
 
 def laboratory(folder: Path, mirrors: Sequence[Path]) -> Lab:

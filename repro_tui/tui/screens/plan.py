@@ -18,7 +18,7 @@ from repro_tui.doctor.finding import Finding
 from repro_tui.errors import ReproError
 from repro_tui.manifest.finding import Found, look_at
 from repro_tui.manifest.pin_list import PinRow, pin_rows
-from repro_tui.pipeline.preview import BUILD, Blocker, EngineAnswer, Estimate, Preview, estimate, preview
+from repro_tui.pipeline.preview import BUILD, Blocker, EngineAnswer, Estimate, Need, Preview, estimate, preview
 from repro_tui.runs import words
 from repro_tui.runs.catalog import list_runs
 from repro_tui.tui import actions
@@ -187,7 +187,8 @@ class PlanScreen(Screen[None]):
         own = f"{loaded.manifest.determinism.seed}" if loaded is not None else "the manifest's"
         self.query_one("#seed", Button).label = f"Seed: {own if self.seed is None else self.seed}"
         self.query_one("#offline", Button).label = f"Offline: {'yes' if self.offline else 'no'}"
-        self.query_one("#choices").refresh(layout=True)
+        for button in self.query(Button):
+            button.refresh(layout=True)
         self._show_blocked()
         if loaded is not None:
             rows = [row if self.seed is None else self._reseeded(row) for row in pin_rows(loaded)]
@@ -218,10 +219,7 @@ class PlanScreen(Screen[None]):
         if seen is None:
             sheet.say("looking …")
             return
-        rows = [
-            (need.name, need.state, "" if need.size_bytes is None else words.size(need.size_bytes), need.detail)
-            for need in seen.needs
-        ]
+        rows = [(need.name, need.state, size_words(need), need.detail) for need in seen.needs]
         sheet.fill(("what", "where", "size", ""), rows, right=(2,))
         sheet.border_subtitle = missing_words(seen)
 
@@ -331,11 +329,19 @@ def blocker_rows(blockers: Sequence[Blocker]) -> Iterator[tuple[str, str]]:
             yield "", f"to do: {blocker.remedy}"
 
 
+def size_words(need: Need) -> str:
+    """Return the size of a thing, as far as it is known."""
+    if need.size_bytes is None:
+        return "not known"
+    return f"over {words.size(need.size_bytes)}" if need.at_least else words.size(need.size_bytes)
+
+
 def missing_words(seen: Preview) -> str:
     """Return what must be fetched or built, in words."""
     missing = [need for need in seen.needs if not need.here]
     if not missing:
         return "all of it is here"
     builds = " and built" if any(need.state == BUILD for need in missing) else ""
-    unknown = f" and {seen.unknown} of unknown size" if seen.unknown else ""
-    return f"{words.size(seen.missing_bytes)}{unknown} to be fetched{builds}"
+    if seen.unknown and not seen.missing_bytes:
+        return f"not known how much is to be fetched{builds}"
+    return f"{'over ' if seen.unknown else ''}{words.size(seen.missing_bytes)} to be fetched{builds}"
