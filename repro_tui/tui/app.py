@@ -7,12 +7,14 @@ import importlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.filter import LineFilter
@@ -62,6 +64,7 @@ class ReproApp(App[str], inherit_bindings=False):
     def __init__(self, opening: Opening, preferences: Settings | None = None) -> None:
         super().__init__()
         self.opening = opening
+        self.touched_at = time.monotonic()
         self._started: list[subprocess.Popen[bytes]] = []  # they outlive us, and are waited for while we are here
         self.preferences = preferences if preferences is not None else settings.read()
 
@@ -90,6 +93,12 @@ class ReproApp(App[str], inherit_bindings=False):
             self.show_plan(self.opening.manifest)
         else:
             self.show_home()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Remember when somebody last did something: what nobody looks at closely is drawn less often."""
+        if isinstance(event, events.InputEvent):
+            self.touched_at = time.monotonic()
+        await super().on_event(event)
 
     def _survive_the_terminal(self) -> None:
         """Leave in order when the terminal goes, or somebody ends us: runs are processes of their own and go on."""

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 PANES = ("stages", "log", "metrics", "resources", "checks")
 SHORT = {"resources": "res"}
 WIDE, TALL = 100, 32
-DRAW_S = 0.25
-"""Between two drawings at least."""
+DRAW_S, CALM_HEAD_S, CALM_S = 0.25, 1.0, 2.0
+"""Between two drawings; of the first line and of the rest when nobody has done anything for `CALM_AFTER_S`."""
+CALM_AFTER_S = 5.0
 
 
 class RunScreen(Screen[None]):
@@ -64,6 +65,7 @@ class RunScreen(Screen[None]):
         self._stale = True
         self._was_live = False
         self._led_to_failure = False
+        self._drawn_at = self._headed_at = 0.0
 
     def compose(self) -> ComposeResult:
         """Show the panes; which of them, `_arrange` decides."""
@@ -144,11 +146,20 @@ class RunScreen(Screen[None]):
 
     def _draw(self) -> None:
         """Show what is new; where nothing is, the clock only."""
-        if self._stale or self.snapshot is None:
-            self._stale = False
-            self.snapshot = self.feed.snapshot()
-            self._draw_state(self.snapshot)
-        self._draw_head(self.snapshot)
+        now, log = time.monotonic(), self.query_one(StageLog)
+        calm = now - self._app.touched_at > CALM_AFTER_S
+        settled = calm and log.calm
+        log.calm = calm
+        if not settled or now - self._drawn_at >= CALM_S - DRAW_S / 2:
+            self._drawn_at = now
+            log.catch_up()
+            if self._stale or self.snapshot is None:
+                self._stale = False
+                self.snapshot = self.feed.snapshot()
+                self._draw_state(self.snapshot)
+        if self.snapshot is not None and (not settled or now - self._headed_at >= CALM_HEAD_S - DRAW_S / 2):
+            self._headed_at = now
+            self._draw_head(self.snapshot)
 
     def _draw_head(self, snapshot: Snapshot) -> None:
         state, now = snapshot.state, time.time()

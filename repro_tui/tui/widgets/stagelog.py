@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.state import RunState
+from repro_tui.tui.widgets.logcanvas import LogCanvas
 from repro_tui.tui.widgets.logview import LogView
 
 SHARED = {"evaluate": "train"}
@@ -23,6 +24,21 @@ class StageLog(LogView):
         self._run = run
         self._stages: list[str] = []
         self.title = "Log"
+        self.calm = False
+        """Nobody does anything: what is new waits until `catch_up`."""
+        self._waiting: LogCanvas.Grown | None = None
+
+    def on_log_canvas_grown(self, message: LogCanvas.Grown) -> None:
+        """Let what is new wait while nobody looks closely: drawing it ten times a second is most of what this costs."""
+        if self.calm:
+            message.prevent_default()
+            self._waiting = message
+
+    def catch_up(self) -> None:
+        """Draw what has waited."""
+        message, self._waiting = self._waiting, None
+        if message is not None:
+            LogCanvas.on_log_canvas_grown(self, message)
 
     def show(self, state: RunState) -> None:
         """Take in which stages there are, and go with the one that runs."""
