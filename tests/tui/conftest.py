@@ -17,13 +17,10 @@ from repro_tui.engines.embedded import EmbeddedEngine
 from repro_tui.runs.directory import RunDirectory
 from tests.system.conftest import downloads, pinned
 from tests.system.lab import Lab
-from tests.tui.record import ORDER, RECORDED, STARTED_AT, laboratory
+from tests.tui.record import NOW, RECORDED, laboratory, run_id
 from tests.tui.terminal import Terminal
 
 __all__ = ["downloads"]
-
-NOW = STARTED_AT + 3600.0 * (len(ORDER) - 1) + 30.0
-"""Half a minute into the run that is going on, long after all the others."""
 
 
 @pytest.fixture(autouse=True)
@@ -77,14 +74,6 @@ class Recordings:
     def close(self) -> None:
         """Let go of the locks."""
         self._locks.close()
-
-
-def run_id(recording: Path) -> str:
-    """Return the id of a recorded run."""
-    import json
-
-    with (recording / "events.jsonl").open(encoding="utf-8") as file:
-        return str(json.loads(file.readline())["run_id"])
 
 
 @pytest.fixture

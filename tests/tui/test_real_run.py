@@ -79,7 +79,7 @@ def test_left_and_come_back_to(lab: Lab, open_terminal: OpenTerminal) -> None:
     terminal.keys("q")
     terminal.wait_for("Detach")
     terminal.keys("Enter")
-    after = terminal.wait_for("goes on")
+    after = terminal.wait_for("goes on; follow")
     assert re.search(r"repro-tui attach", after)
     assert run.worker_alive()
     terminal.command([*COMMAND, "tui", "last"])
