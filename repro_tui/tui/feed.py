@@ -18,13 +18,13 @@ from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import RunReader
 from repro_tui.runs.state import RunState
 
-POLL_S = 0.1
+POLL_S, CALM_POLL_S = 0.1, 0.5
 _LOOK_S = 1.0
 """Between two looks at what is not in the journal."""
 _STOP_PATIENCE_S = 2.0
 
 
-class Changed(Message):
+class Changed(Message, bubble=False):
     """There is something new in the run; any number of them may become one."""
 
     def can_replace(self, message: Message) -> bool:
@@ -52,6 +52,8 @@ class RunFeed:
         self.run = run
         self.lock = threading.Lock()
         self._reader = RunReader(run, listener=self._listen)
+        self.calm = False
+        """Nobody looks closely: poll less often."""
         self.heard_at = 0.0
         """When a stage last said anything, in its log, its metrics or an event; samples of resources do not count."""
         self._target = target
@@ -103,4 +105,4 @@ class RunFeed:
                 return
             if not new:
                 first = False
-                self._stopping.wait(POLL_S)
+                self._stopping.wait(CALM_POLL_S if self.calm else POLL_S)

@@ -149,7 +149,7 @@ class RunScreen(Screen[None]):
         now, log = time.monotonic(), self.query_one(StageLog)
         calm = now - self._app.touched_at > CALM_AFTER_S
         settled = calm and log.calm
-        log.calm = calm
+        log.calm = self.feed.calm = calm
         if not settled or now - self._drawn_at >= CALM_S - DRAW_S / 2:
             self._drawn_at = now
             log.catch_up()

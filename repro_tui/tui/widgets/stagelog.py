@@ -32,6 +32,7 @@ class StageLog(LogView):
         """Let what is new wait while nobody looks closely: drawing it ten times a second is most of what this costs."""
         if self.calm:
             message.prevent_default()
+            message.stop()
             self._waiting = message
 
     def catch_up(self) -> None:
