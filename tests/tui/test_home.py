@@ -150,3 +150,18 @@ async def test_ascii_draws_nothing_else(
     recorded("drift")
     async with opened(tmp_path / "runs", folder=manifests, size=SMALL, preferences=Settings(ascii=True)) as pilot:
         await until_text(pilot, "plain-pytorch", "ENVIRONMENT DRIFT")
+
+
+async def test_a_click_chooses_a_run_and_another_one_opens_it(
+    tmp_path: Path, recorded: Callable[[str], RunDirectory], clock: float
+) -> None:
+    older = recorded("reproduced")
+    recorded("drift")
+    async with opened(tmp_path / "runs") as pilot:
+        await until_text(pilot, "2 in all")
+        await pilot.click("#runs", offset=(5, 3))
+        await pilot.press("c")
+        await until_text(pilot, f"comparing {older.id}")
+        await pilot.click("#runs", offset=(5, 3))
+        await until_screen(pilot, "verdict")
+        assert front(pilot, VerdictScreen).run == older

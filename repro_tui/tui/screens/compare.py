@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.markup import escape
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
@@ -161,7 +162,7 @@ class CompareScreen(Screen[None]):
             if series is not None
         ]
         self.query_one(Chart).show(drawn)
-        box.border_title = name
+        box.border_title = escape(plain(name, ascii_only=self._app.ascii))
         box.border_subtitle = f"{self._metric % len(curves) + 1} of {len(curves)}"
 
     # --- keys ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.markup import escape
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, OptionList, Static
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 _REFRESH_S = 2.0
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 _COLUMNS = ("Status", "Experiment", "Began", "Took", "Run")
+
+_Lines = tuple[str, str, str, str, str]
+"""Name, status, when, title, what it takes."""
 
 _EMPTY = """\
 There is no manifest in {folder}.
@@ -69,6 +73,7 @@ class HomeScreen(Screen[None]):
         self._manifests: list[Found] = []
         self._entries: list[RunEntry] = []
         self._mark: RunDirectory | None = None
+        self._shown: list[_Lines] = []
         self._looked = False
 
     @property
@@ -131,38 +136,35 @@ class HomeScreen(Screen[None]):
         return plain(text, ascii_only=self._app.ascii)
 
     def _show_manifests(self) -> None:
+        lines = [self._lines(found) for found in self._manifests]
+        if lines == self._shown and self._looked:
+            return
         options = self.query_one("#manifests", OptionList)
         empty = self.query_one("#empty", Static)
-        options.display, empty.display = bool(self._manifests), not self._manifests
+        options.display, empty.display = bool(lines), not lines
         empty.update(self._plain(_EMPTY.format(folder=self._shelf.folder)))
-        prompts = [self._manifest(found) for found in self._manifests]
-        if options.option_count == len(prompts):
-            for place, prompt in enumerate(prompts):
-                options.replace_option_prompt_at_index(place, prompt)
-            return
-        at = options.highlighted or 0
-        options.clear_options()
-        options.add_options([Option(prompt) for prompt in prompts])
-        options.highlighted = min(at, len(prompts) - 1) if prompts else None
+        if options.option_count == len(lines):
+            for place, each in enumerate(lines):
+                options.replace_option_prompt_at_index(place, _two_lines(each))
+        else:
+            at = options.highlighted or 0
+            options.clear_options()
+            options.add_options([Option(_two_lines(each)) for each in lines])
+            options.highlighted = min(at, len(lines) - 1) if lines else None
+        self._shown = lines
 
-    def _manifest(self, found: Found) -> Table:
-        """Return a manifest on two lines: name and last verdict, title and what it takes."""
-        grid = Table.grid(expand=True, padding=(0, 1))
-        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        grid.add_column(justify="right", no_wrap=True)
+    def _lines(self, found: Found) -> _Lines:
+        """Return a manifest in words: name and last verdict, title and what it takes; or what is wrong with it."""
         if found.loaded is None:
-            grid.add_row(Text(self._plain(found.path.name), style="bold"), Text("FAULTY", style="bold red"))
-            grid.add_row(Text(f"  {self._plain(found.fault)}"), Text("check"))
-            return grid
-        entry = latest(self._entries, found.name)
-        word = "never run" if entry is None else entry.status
-        when = "" if entry is None or entry.started_at is None else words.ago(entry.started_at, time.time())
-        status = Text.assemble((word, STYLES.get(word, "")), f"  {when}" if when else "")
-        takes = " · ".join((task_words(found.loaded), image_words(found.loaded), gpu_words(found.loaded)))
-        grid.add_row(Text(self._plain(found.name), style="bold"), status)
-        title = found.loaded.manifest.experiment.title
-        grid.add_row(Text(self._plain(f"  {title}")), Text(self._plain(takes), style="dim"))
-        return grid
+            told = (found.path.name, "FAULTY", "", found.fault, "")
+        else:
+            entry = latest(self._entries, found.name)
+            status = "never run" if entry is None else entry.status
+            when = "" if entry is None or entry.started_at is None else words.ago(entry.started_at, time.time())
+            takes = " · ".join((task_words(found.loaded), image_words(found.loaded), gpu_words(found.loaded)))
+            told = (found.name, status, when, found.loaded.manifest.experiment.title, takes)
+        name, status, when, title, takes = (self._plain(word) for word in told)
+        return name, status, when, title, takes
 
     def _show_runs(self) -> None:
         table = self.query_one("#runs", DataTable)
@@ -171,7 +173,8 @@ class HomeScreen(Screen[None]):
         if [str(key.value) for key in table.rows] == keys:
             for place, row in enumerate(rows):
                 for column, cell in enumerate(row):
-                    if table.get_cell_at((place, column)) != cell:  # type: ignore[arg-type]
+                    narrow = table.ordered_columns[column].content_width < cell.cell_len  # rows may come before widths
+                    if narrow or table.get_cell_at((place, column)) != cell:  # type: ignore[arg-type]
                         table.update_cell_at((place, column), cell, update_width=True)  # type: ignore[arg-type]
         else:
             at = self._chosen_run()
@@ -182,7 +185,7 @@ class HomeScreen(Screen[None]):
                 table.move_cursor(row=keys.index(at.run.id))
         live = sum(entry.status in {"running", "starting"} for entry in self._entries)
         mark = f"comparing {self._mark.id}: c on another run" if self._mark is not None else ""
-        table.border_subtitle = self._plain(mark) or f"{live} running, {len(keys)} in all"
+        table.border_subtitle = escape(self._plain(mark)) or f"{live} running, {len(keys)} in all"
 
     def _run(self, entry: RunEntry) -> tuple[Text, ...]:
         began = "" if entry.started_at is None else words.ago(entry.started_at, time.time())
@@ -289,3 +292,14 @@ def leave(screen: Screen[None]) -> None:
         screen.app.pop_screen()
     else:
         screen.app.switch_screen(HomeScreen())
+
+
+def _two_lines(lines: _Lines) -> Table:
+    """Return a manifest on two lines."""
+    name, status, when, title, takes = lines
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_row(Text(name, style="bold"), Text.assemble((status, STYLES.get(status, "")), f"  {when}" if when else ""))
+    grid.add_row(Text(f"  {title}"), Text(takes, style="dim"))
+    return grid

@@ -18,7 +18,8 @@ STYLES = {
     "cached": "green", "beside the manifest": "green", "in a mirror": "green", "to fetch": "yellow",
     "to build": "yellow", "REPRODUCED": "bold green", "METRICS DIFFER": "bold red", "ENVIRONMENT DRIFT": "bold red",
     "INCONCLUSIVE": "bold yellow", "FAILED": "bold red", "CANCELLED": "bold yellow", "running": "bold",
-    "starting": "bold", "died": "bold red", "broken": "red", "ok": "green", "problem": "bold yellow",
+    "starting": "bold", "died": "bold red", "broken": "red",
+    "FAULTY": "bold red", "DIED": "bold red", "never run": "dim", "ok": "green", "problem": "bold yellow",
 }  # fmt: skip
 """Colour only repeats what the word says."""
 
