@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.coordinate import Coordinate
 from textual.markup import escape
 from textual.message import Message
 from textual.screen import Screen
@@ -74,6 +75,7 @@ class HomeScreen(Screen[None]):
         self._entries: list[RunEntry] = []
         self._mark: RunDirectory | None = None
         self._shown: list[_Lines] = []
+        self._shape: tuple[list[str], list[int]] = ([], [])
         self._looked = False
 
     @property
@@ -96,7 +98,7 @@ class HomeScreen(Screen[None]):
         self.query_one("#empty").border_title = "Manifests"
         runs = self.query_one("#runs", DataTable)
         runs.border_title = "Runs"
-        runs.add_columns(*_COLUMNS)
+        runs.add_columns(*_COLUMNS)  # their widths are given with the rows
         self.query_one("#empty").display = False
         self._say_place()
         self.set_interval(_REFRESH_S, self._look)
@@ -169,23 +171,26 @@ class HomeScreen(Screen[None]):
     def _show_runs(self) -> None:
         table = self.query_one("#runs", DataTable)
         rows = [self._run(entry) for entry in self._entries]
-        keys = [entry.run.id for entry in self._entries]
-        if [str(key.value) for key in table.rows] == keys:
+        shape = ([entry.run.id for entry in self._entries], _widths(rows))
+        if shape == self._shape:
             for place, row in enumerate(rows):
                 for column, cell in enumerate(row):
-                    narrow = table.ordered_columns[column].content_width < cell.cell_len  # rows may come before widths
-                    if narrow or table.get_cell_at((place, column)) != cell:  # type: ignore[arg-type]
-                        table.update_cell_at((place, column), cell, update_width=True)  # type: ignore[arg-type]
+                    if table.get_cell_at(Coordinate(place, column)) != cell:
+                        table.update_cell_at(Coordinate(place, column), cell)
         else:
+            keys, widths = shape
             at = self._chosen_run()
-            table.clear()
+            table.clear(columns=True)
+            for label, width in zip(_COLUMNS, widths, strict=True):
+                table.add_column(label, width=width)
             for key, row in zip(keys, rows, strict=True):
                 table.add_row(*row, key=key)
             if at is not None and at.run.id in keys:
                 table.move_cursor(row=keys.index(at.run.id))
+            self._shape = shape
         live = sum(entry.status in {"running", "starting"} for entry in self._entries)
         mark = f"comparing {self._mark.id}: c on another run" if self._mark is not None else ""
-        table.border_subtitle = escape(self._plain(mark)) or f"{live} running, {len(keys)} in all"
+        table.border_subtitle = escape(self._plain(mark)) or f"{live} running, {len(rows)} in all"
 
     def _run(self, entry: RunEntry) -> tuple[Text, ...]:
         began = "" if entry.started_at is None else words.ago(entry.started_at, time.time())
@@ -292,6 +297,11 @@ def leave(screen: Screen[None]) -> None:
         screen.app.pop_screen()
     else:
         screen.app.switch_screen(HomeScreen())
+
+
+def _widths(rows: Sequence[Sequence[Text]]) -> list[int]:
+    """Return how wide each column must be."""
+    return [max(len(label), *(row[place].cell_len for row in rows), 0) for place, label in enumerate(_COLUMNS)]
 
 
 def _two_lines(lines: _Lines) -> Table:
