@@ -77,10 +77,10 @@ ACTIONS: tuple[Action, ...] = (
            ANYWHERE, "Everywhere", method="next_theme"),
     # --- a run --------------------------------------------------------------------------------------------------------
     Action("run.stages", "1", "Stages", "Go to the stages.", RUN, "Panes", method="pane('stages')"),
-    Action("run.resources", "4", "Resources", "Go to the gauges.", RUN, "Panes", method="pane('resources')"),
-    Action("run.checks", "5", "Checks", "Go to the checks.", RUN, "Panes", method="pane('checks')"),
     Action("run.log", "2", "Log", "Go to the log.", RUN, "Panes", method="pane('log')"),
     Action("run.metrics", "3", "Metrics", "Go to the charts.", RUN, "Panes", method="pane('metrics')"),
+    Action("run.resources", "4", "Resources", "Go to the gauges.", RUN, "Panes", method="pane('resources')"),
+    Action("run.checks", "5", "Checks", "Go to the checks.", RUN, "Panes", method="pane('checks')"),
     Action("run.zoom", "z", "Zoom", "Give the whole screen to the focused part, or take it back.",
            RUN, "Panes", footer=True),
     Action("run.back", "escape", "Back", "Undo the zoom, or leave this screen; the run goes on.", RUN, "Run"),

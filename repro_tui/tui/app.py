@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import os
 import signal
-import subprocess
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -65,7 +65,6 @@ class ReproApp(App[str], inherit_bindings=False):
         super().__init__()
         self.opening = opening
         self.touched_at = time.monotonic()
-        self._started: list[subprocess.Popen[bytes]] = []  # they outlive us, and are waited for while we are here
         self.preferences = preferences if preferences is not None else settings.read()
 
     @property
@@ -143,10 +142,12 @@ class ReproApp(App[str], inherit_bindings=False):
 
         try:
             run = launch.prepare(self.opening.runs, loaded, options)
-            self._started.append(worker.spawn(run))
+            process = worker.spawn(run)
         except (ReproError, OSError) as error:
             self.explain(error if isinstance(error, ReproError) else from_os_error(error))
             return
+        # it outlives us; while we are here somebody waits for it, so that it does not stay as a zombie
+        threading.Thread(target=process.wait, name=f"wait-{run.id}", daemon=True).start()
         self.show_run(run)
 
     def rerun(self, run: RunDirectory) -> None:
