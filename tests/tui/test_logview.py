@@ -154,7 +154,7 @@ async def test_long_lines_are_cut_scrolled_or_wrapped(tmp_path: Path) -> None:
     async with app.run_test(size=(22, 8)) as pilot:  # one column is the scroll bar
         await until(pilot, lambda: app.screenful()[2] == " end")
         assert app.screenful()[1] == " 0123456789012345678>"
-        await until(pilot, lambda: app.log_view.max_scroll_x > 0)
+        await until(pilot, lambda: app.log_view.allow_horizontal_scroll)
         for _ in range(4):
             await pilot.press("right")
         await until(pilot, lambda: app.screenful()[1] == "34567890123456789012>")
@@ -255,8 +255,11 @@ async def test_a_filter_keeps_lines_as_they_come(tmp_path: Path) -> None:
         view.clear_filter()
         assert ">line 77" in app.screenful()
         assert " line 78" in app.screenful()
-        view.filter("nowhere")
+        view.filter("[/nowhere] [red]")
         await until(pilot, lambda: app.screenful()[0] == " No line is kept by the filter.")
+        said = 'FROZEN  0 kept of 1,010 lines  filter "[/nowhere] [red]"  no "line 77"'
+        await until(pilot, lambda: str(view._border_subtitle) == said)
+        assert view.status == said
 
 
 async def test_an_unfinished_last_line_is_searched_too(tmp_path: Path) -> None:

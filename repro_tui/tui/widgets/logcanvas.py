@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.segment import Segment
+from rich.text import Text
 from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -145,8 +146,8 @@ class LogCanvas(ScrollView, can_focus=True):
                 self.virtual_size = Size(self.scrollable_size.width, rows + height - 1)
             else:
                 self.virtual_size = Size(0 if self.wrap else self._widest + 1, rows)
-            if self.follow:
-                self.scroll_to(y=self.max_scroll_y, animate=False)
+            if self.follow and self.scroll_y != self.max_scroll_y:
+                self.scroll_to(y=self.max_scroll_y)
         finally:
             self._moving = False
         self._redraw()
@@ -160,7 +161,8 @@ class LogCanvas(ScrollView, can_focus=True):
         self.refresh()
         status = self.status
         if status != self._status:
-            self._status = self.border_subtitle = status
+            self._status = status
+            self.border_subtitle = Text(status)  # no markup: it has what was searched for in it
             self.post_message(self.Changed(self))
 
     @property
@@ -235,7 +237,10 @@ class LogCanvas(ScrollView, can_focus=True):
             return []
         if not self.reader.index.exists:
             return [self._words[0]]
-        return ["No line is kept by the filter."] if len(self.reader.index) else [self._words[1]]
+        kept = self.reader.filter
+        if kept is None or not len(self.reader.index):
+            return [self._words[1]]
+        return ["No line is kept by the filter."] if kept.done(self.reader.index) else []
 
     @property
     def _bottom(self) -> int:
@@ -292,9 +297,13 @@ class LogCanvas(ScrollView, can_focus=True):
         super().notify_style_update()
         self._window = None
 
+    def _scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> bool:
+        """Scroll at once, by key or wheel: an animation would be stopped by the next line that comes."""
+        return super()._scroll_to(x, y, **{**options, "animate": False})
+
     def _move(self, row: int) -> None:
         self._moving = True
         try:
-            self.scroll_to(y=row, animate=False)
+            self.scroll_to(y=row)
         finally:
             self._moving = False

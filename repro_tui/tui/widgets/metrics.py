@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rich.text import Text
+
 from repro_tui.runs.state import RunState
+from repro_tui.runs.words import printable
 from repro_tui.tui.pinned import Band
 from repro_tui.tui.widgets.chart import Chart, Curve
 
@@ -33,7 +36,8 @@ class Metrics(Chart, can_focus=True):
         if self.chosen not in self._names:
             self.chosen = self._names[0]
         place = self._names.index(self.chosen) + 1
-        self.border_title = f"{self.heading}: {self.chosen} ({place} of {len(self._names)})"
+        title = f"{self.heading}: {printable(self.chosen)} ({place} of {len(self._names)})"
+        self.border_title = Text(title)  # no markup: a task names its series as it likes
         series = state.series[self.chosen]
         band = self.bands.get(self.chosen) or self.bands.get(f"test/{self.chosen}")
         self.show([Curve(self.chosen, list(series))], band=band)
