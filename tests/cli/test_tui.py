@@ -1,0 +1,48 @@
+"""What opens the terminal UI, and what it is opened on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from repro_tui.cli import tui
+from repro_tui.cli.main import expand
+from repro_tui.errors import UsageError
+from tests.tui.record import RECORDED
+
+
+@pytest.mark.parametrize("argv", [["nonsense"], ["--help"], ["list"], ["--run", "x.toml"]])
+def test_other_command_lines_stay_what_they_are(argv: list[str]) -> None:
+    assert expand(argv)[0] != "tui"
+
+
+def test_a_path_means_the_ui(tmp_path: Path) -> None:
+    assert expand([str(tmp_path)]) == ["tui", str(tmp_path)]
+    assert expand(["--ascii", str(tmp_path)]) == ["tui", "--ascii", str(tmp_path)]
+    assert expand([str(tmp_path), "--runs", "there"]) == ["tui", str(tmp_path), "--runs", "there"]
+
+
+@pytest.mark.parametrize(("terminal", "words"), [(True, ["tui"]), (False, [])])
+def test_nothing_means_the_ui_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, words: list[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
+    assert expand([]) == words
+
+
+def test_it_opens_a_manifest_a_folder_or_a_run(tmp_path: Path) -> None:
+    def opening(path: str | None) -> tuple[object, object, object]:
+        found = tui.opening(argparse.Namespace(path=path, runs=RECORDED))
+        return found.manifest, found.folder, found.run and found.run.path
+
+    manifest = RECORDED / "reproduced" / "manifest.toml"
+    assert opening(None) == (None, None, None)
+    assert opening(str(manifest)) == (manifest, None, None)
+    assert opening(str(tmp_path)) == (None, tmp_path, None)
+    assert opening(str(RECORDED / "reproduced")) == (None, None, RECORDED / "reproduced")
+    assert opening("reprod") == (None, None, RECORDED / "reproduced")
+    with pytest.raises(UsageError):
+        opening("nothing-like-that")
