@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import signal
 import threading
@@ -111,11 +110,15 @@ class ReproApp(App[str], inherit_bindings=False):
 
     def show_home(self) -> None:
         """Show manifests and runs."""
-        self._show("home", "HomeScreen")
+        from repro_tui.tui.screens.home import HomeScreen
+
+        self.push_screen(HomeScreen())
 
     def show_plan(self, manifest: Path) -> None:
         """Show what a run of a manifest would do."""
-        self._show("plan", "PlanScreen", manifest)
+        from repro_tui.tui.screens.plan import PlanScreen
+
+        self.push_screen(PlanScreen(manifest))
 
     def show_run(self, run: RunDirectory) -> None:
         """Show a run, live or not."""
@@ -125,16 +128,15 @@ class ReproApp(App[str], inherit_bindings=False):
 
     def show_verdict(self, run: RunDirectory) -> None:
         """Show how a run ended."""
-        self._show("verdict", "VerdictScreen", run)
+        from repro_tui.tui.screens.verdict import VerdictScreen
+
+        self.push_screen(VerdictScreen(run))
 
     def show_compare(self, left: RunDirectory, right: RunDirectory) -> None:
         """Show two runs side by side."""
-        self._show("compare", "CompareScreen", left, right)
+        from repro_tui.tui.screens.compare import CompareScreen
 
-    def _show(self, module: str, name: str, *arguments: Any) -> None:
-        """Show a screen whose module is loaded only now."""
-        screens = importlib.import_module(f"repro_tui.tui.screens.{module}")
-        self.push_screen(getattr(screens, name)(*arguments))
+        self.push_screen(CompareScreen(left, right))
 
     def start(self, loaded: LoadedManifest, options: Options) -> None:
         """Make a run directory, start its worker, and show it; an error is shown instead."""
