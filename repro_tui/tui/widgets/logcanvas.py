@@ -146,10 +146,11 @@ class LogCanvas(ScrollView, can_focus=True):
                 self.virtual_size = Size(self.scrollable_size.width, rows + height - 1)
             else:
                 self.virtual_size = Size(0 if self.wrap else self._widest + 1, rows)
-            if self.follow and self.scroll_y != self.max_scroll_y:
+            if self.follow:
                 self.scroll_to(y=self.max_scroll_y)
         finally:
             self._moving = False
+        self._aim()
         self._redraw()
 
     def _overflows(self) -> bool:
@@ -299,7 +300,13 @@ class LogCanvas(ScrollView, can_focus=True):
 
     def _scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> bool:
         """Scroll at once, by key or wheel: an animation would be stopped by the next line that comes."""
-        return super()._scroll_to(x, y, **{**options, "animate": False})
+        scrolled = super()._scroll_to(x, y, **{**options, "animate": False})
+        self._aim()
+        return scrolled
+
+    def _aim(self) -> None:
+        # a target beyond the end, from before a resize, would swallow the next turns of the wheel
+        self.scroll_target_x, self.scroll_target_y = self.scroll_x, self.scroll_y
 
     def _move(self, row: int) -> None:
         self._moving = True
