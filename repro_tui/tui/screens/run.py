@@ -45,6 +45,8 @@ WIDE, TALL = 100, 32
 DRAW_S, CALM_HEAD_S, CALM_S = 0.25, 1.0, 2.0
 """Between two drawings; of the first line and of the rest when nobody has done anything for `CALM_AFTER_S`."""
 CALM_AFTER_S = 5.0
+LATER_S = 0.3
+"""Until what is not needed for the first picture is loaded."""
 
 
 class RunScreen(Screen[None]):
@@ -98,7 +100,7 @@ class RunScreen(Screen[None]):
             line.ascii = self._app.ascii
         self.feed.start()
         self.set_interval(DRAW_S, self._draw)
-        self._read_manifest()
+        self.set_timer(LATER_S, self._read_manifest)
         self._arrange()
         self.query_one(f"#{self._pane}").focus()
 
