@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from textual.app import App
 
-SNAPSHOTS = Path(__file__).with_name("snapshots")
+SNAPSHOTS = Path(__file__).with_name("known")
 UPDATE = "REPRO_TUI_UPDATE_SNAPSHOTS"
 PLACE = "/home/reader/pap"
 """Written for the folder that a test works in; of the same length, so that nothing moves."""
@@ -54,7 +54,7 @@ def svg_of(app: App[Any], title: str = "repro-tui") -> str:
 
 
 def compare(name: str, picture: str) -> None:
-    """Assert that a picture is the one in snapshots/NAME."""
+    """Assert that a picture is the one in known/NAME."""
     known = SNAPSHOTS / name
     if os.environ.get(UPDATE) == "1":
         known.parent.mkdir(exist_ok=True)

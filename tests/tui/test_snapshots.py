@@ -1,0 +1,127 @@
+"""What every screen looks like in every state, from recorded runs: as text to be read, and a few with their colours."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from repro_tui.tui.settings import Settings
+from tests.tui.conftest import Recordings
+from tests.tui.pilots import SMALL, WIDE, at_rest, opened, until_screen, until_text
+from tests.tui.snapshots import SNAPSHOTS, compare, svg_of, text_of
+
+SIZES = {"80x24": SMALL, "120x40": WIDE}
+ENDS = ("reproduced", "differs", "drift", "failed", "cancelled", "inconclusive", "died")
+WORDS = {
+    "reproduced": "2 output digests", "differs": "METRICS DIFFER", "drift": "ENVIRONMENT DRIFT",
+    "failed": "math domain error", "cancelled": "CANCELLED", "inconclusive": "INCONCLUSIVE", "died": "DIED",
+    "running": "RUNNING",
+}  # fmt: skip
+MAX_BYTES = 3_000_000
+
+
+@pytest.fixture
+def place(clock: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recordings]:
+    """Return recordings in a folder whose name is always as long, on a machine with two processors."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    folder = Path(tempfile.mkdtemp(prefix="rt-", dir="/tmp"))
+    recordings = Recordings(folder / "runs")
+    yield recordings
+    recordings.close()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("state", [*ENDS, "running"])
+async def test_run(state: str, size: str, place: Recordings) -> None:
+    async with opened(place.folder, run=place(state), size=SIZES[size]) as pilot:
+        await until_text(pilot, WORDS[state])
+        await at_rest(pilot)
+        compare(f"run-{state}-{size}.txt", text_of(pilot.app))
+
+
+@pytest.mark.parametrize("pane", ["1", "3", "4", "5"])
+async def test_run_one_pane_at_a_time(pane: str, place: Recordings) -> None:
+    async with opened(place.folder, run=place("running"), size=SMALL) as pilot:
+        await until_text(pilot, "RUNNING", "step 25/60")
+        await pilot.press(pane)
+        await at_rest(pilot)
+        compare(f"run-running-80x24-pane{pane}.txt", text_of(pilot.app))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("state", ENDS)
+async def test_verdict(state: str, size: str, place: Recordings) -> None:
+    async with opened(place.folder, run=place(state), size=SIZES[size]) as pilot:
+        await until_text(pilot, WORDS[state])
+        await at_rest(pilot)
+        await pilot.press("o")
+        await until_screen(pilot, "verdict")
+        await until_text(pilot, "Checks")
+        await at_rest(pilot)
+        compare(f"verdict-{state}-{size}.txt", text_of(pilot.app))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_compare(size: str, place: Recordings) -> None:
+    place("reproduced")
+    async with opened(place.folder, run=place("drift"), size=SIZES[size]) as pilot:
+        await until_text(pilot, WORDS["drift"])
+        await pilot.press("o")
+        await until_screen(pilot, "verdict")
+        await until_text(pilot, "Checks")
+        await pilot.press("c")
+        await until_screen(pilot, "compare")
+        await at_rest(pilot)
+        compare(f"compare-{size}.txt", text_of(pilot.app))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_home(size: str, place: Recordings) -> None:
+    for state in (*ENDS[:-1], "running"):
+        place(state)
+    async with opened(place.folder, folder=place.folder, size=SIZES[size]) as pilot:
+        await until_text(pilot, "REPRODUCED", "1 running, 7 in all")
+        await at_rest(pilot)
+        compare(f"home-{size}.txt", text_of(pilot.app))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("key", ["question_mark", "q", "x"])
+async def test_dialogs(key: str, size: str, place: Recordings) -> None:
+    async with opened(place.folder, run=place("running"), size=SIZES[size]) as pilot:
+        await until_text(pilot, "RUNNING", "step 25/60")
+        await pilot.press(key)
+        await until_screen(pilot, "help" if key == "question_mark" else "confirm")
+        await at_rest(pilot)
+        compare(f"dialog-{'help' if key == 'question_mark' else key}-{size}.txt", text_of(pilot.app))
+
+
+@pytest.mark.parametrize("look", ["colour", "nocolour", "ascii"])
+@pytest.mark.parametrize("screen", ["run", "verdict"])
+async def test_looks(screen: str, look: str, place: Recordings, monkeypatch: pytest.MonkeyPatch) -> None:
+    if look == "nocolour":
+        monkeypatch.setenv("NO_COLOR", "1")
+    run = place("running" if screen == "run" else "differs")
+    async with opened(place.folder, run=run, preferences=Settings(ascii=look == "ascii")) as pilot:
+        await until_text(pilot, "RUNNING" if screen == "run" else "METRICS DIFFER")
+        await at_rest(pilot)
+        if screen == "verdict":
+            await pilot.press("o")
+            await until_screen(pilot, "verdict")
+            await until_text(pilot, "Checks")
+            await at_rest(pilot)
+        text = text_of(pilot.app)
+        if look == "ascii":
+            assert text.isascii(), sorted({letter for letter in text if not letter.isascii()})
+            compare(f"{screen}-ascii-120x40.txt", text)
+        else:
+            compare(f"{screen}-{look}-120x40.svg", svg_of(pilot.app))
+
+
+def test_they_stay_small() -> None:
+    assert sum(file.stat().st_size for file in SNAPSHOTS.iterdir()) < MAX_BYTES
