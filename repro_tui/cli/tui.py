@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Open the UI; raises UsageError where nobody could see it."""
+    """Open the UI; raises UsageError where nobody could see it, and whatever a fault of ours made it end with."""
     # only small modules so far: what Textual reads from the environment has to be settled before it is loaded
     from repro_tui.tui import terminal
 
@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     preferences.ascii = preferences.ascii or arguments.ascii
     app = ReproApp(opening(arguments), preferences)
     said = app.run()
+    if app.crash is not None:
+        raise app.crash
     if said:
         console.say(said)
     return int(app.return_code or 0)

@@ -98,6 +98,15 @@ class ReproApp(App[str], inherit_bindings=False):
             self.touched_at = time.monotonic()
         await super().on_event(event)
 
+    @property
+    def crash(self) -> Exception | None:
+        """What ended the app where that was a fault of ours."""
+        return self._exception
+
+    def _fatal_error(self) -> None:
+        """Leave without Textual's own report, which shows the value of every variable: the command line tells it."""
+        self._close_messages_no_wait()
+
     def _survive_the_terminal(self) -> None:
         """Leave in order when the terminal goes, or somebody ends us: runs are processes of their own and go on."""
         loop = asyncio.get_running_loop()

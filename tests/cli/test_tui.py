@@ -46,3 +46,17 @@ def test_it_opens_a_manifest_a_folder_or_a_run(tmp_path: Path) -> None:
     assert opening("reprod") == (None, None, RECORDED / "reproduced")
     with pytest.raises(UsageError):
         opening("nothing-like-that")
+
+
+def test_a_fault_of_ours_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from repro_tui.tui.app import ReproApp
+
+    def fault(_: ReproApp) -> None:
+        raise ZeroDivisionError("a fault")
+
+    run = ReproApp.run
+    monkeypatch.setattr("repro_tui.tui.terminal.interactive", lambda: True)
+    monkeypatch.setattr(ReproApp, "show_home", fault)
+    monkeypatch.setattr(ReproApp, "run", lambda app: run(app, headless=True))
+    with pytest.raises(ZeroDivisionError, match="a fault"):
+        tui.run(argparse.Namespace(path=None, runs=tmp_path, ascii=True))
