@@ -61,7 +61,8 @@ async def until_screen(pilot: Pilot[str], scope: str) -> None:
 
 
 async def at_rest(pilot: Pilot[str]) -> str:
-    """Wait until the screen no longer changes; return it as text."""
+    """Wait until the screen no longer changes and what it needs is read; return it as text."""
+    await until(pilot, lambda: getattr(pilot.app.screen, "pinned", "") is not None, "what the manifest pins")
     before, same = "", 0
     give_up_at = time.monotonic() + PATIENCE_S
     while same < 4:

@@ -61,6 +61,7 @@ class RunScreen(Screen[None]):
         self.run = run
         self.feed = RunFeed(run, self)
         self.snapshot: Snapshot | None = None
+        self.pinned: pinned.Pinned | None = None
         self._pace = words.Pace()
         self._pane = "log"
         self._zoomed = False
@@ -115,10 +116,7 @@ class RunScreen(Screen[None]):
         self.app.call_from_thread(self._take_pinned, found)
 
     def _take_pinned(self, found: pinned.Pinned) -> None:
-        live = self.snapshot is None or self.snapshot.live
-        gauges = self.query_one(Gauges)
-        gauges.cpus = found.cpus or (os.cpu_count() if live else None)
-        gauges.memory_bytes = found.memory_bytes or (_memory_bytes() if live else None)
+        self.pinned = found
         self.query_one(Metrics).bands = found.bands
         self._stale = True
 
@@ -183,7 +181,14 @@ class RunScreen(Screen[None]):
         log = self.query_one(StageLog)
         log.show(state)
         self.query_one("#stage-strip", Headline).show(stage_strip(state, died=snapshot.died, chosen=log.stage))
-        self.query_one(Gauges).show(state.resources, peak_bytes=state.peak_memory_bytes)
+        pins, live = (
+            self.pinned or pinned.Pinned(),
+            snapshot.live,
+        )  # of a run that is over, this host may not be the host
+        self.query_one(Gauges).show(
+            state.resources, peak_bytes=state.peak_memory_bytes, cpus=pins.cpus or (os.cpu_count() if live else None),
+            memory_bytes=pins.memory_bytes or (_memory_bytes() if live else None),
+        )  # fmt: skip
         checks = self.query_one(Checks)
         checks.show(list(state.checks.values()))
         checks.border_subtitle = count(list(state.checks.values()))

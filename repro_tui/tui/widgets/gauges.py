@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.text import Text
 from textual.containers import VerticalScroll
@@ -70,23 +70,27 @@ class Gauges(VerticalScroll):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(Static("no sample yet", id=f"{id}-lines"), id=id)
-        self.cpus: float | None = None
-        self.memory_bytes: int | None = None
+        self._shown: Callable[[int], Iterator[str]] | None = None
         self._lines: list[str] = []
 
-    def show(self, sample: ResourceSample | None, *, peak_bytes: int) -> None:
-        """Show a sample."""
-        if sample is None:
-            return
-        new = list(
-            lines(
-                sample,
-                peak_bytes=peak_bytes,
-                cpus=self.cpus,
-                memory_bytes=self.memory_bytes,
-                width=self.scrollable_content_region.width,
+    def show(
+        self, sample: ResourceSample | None, *, peak_bytes: int, cpus: float | None, memory_bytes: int | None
+    ) -> None:
+        """Show a sample; None leaves the one before. Bars show parts of `cpus` and `memory_bytes`, where known."""
+        if sample is not None:
+            self._shown = lambda width: lines(
+                sample, peak_bytes=peak_bytes, cpus=cpus, memory_bytes=memory_bytes, width=width
             )
-        )
+            self._draw()
+
+    def on_resize(self) -> None:
+        """Draw bars of the new width."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._shown is None:
+            return
+        new = list(self._shown(self.scrollable_content_region.width))
         if new != self._lines:
             as_high = len(new) == len(self._lines)
             self._lines = new
