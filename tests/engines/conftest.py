@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import subprocess
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,6 +16,15 @@ from repro_tui.engines.base import Engine
 from repro_tui.engines.choose import ENGINES
 from repro_tui.images.model import Image
 from tests.engines.engine_bench import Bench, kill, make_layout, make_root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sockets_of_the_sdk() -> Iterator[None]:
+    """Collect what the Docker SDK leaves open here, where it is known, not as an error of a later test elsewhere."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

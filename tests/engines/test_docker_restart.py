@@ -31,7 +31,7 @@ CODE = (
 def test_a_daemon_that_is_started_again_in_mid_run(
     live_restore: bool, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With live-restore the container goes on and nothing is missing; without, it is lost, which is no crash of its own."""
+    """With live-restore the container goes on and nothing is missing; without, its end is told and is no success."""
     require_root()
     daemon = Daemon(short_folder("docker"), None, settings={"live-restore": live_restore})
     (tmp_path / "out").mkdir()
@@ -58,7 +58,8 @@ def test_a_daemon_that_is_started_again_in_mid_run(
         assert (len(out), len(err)) == (LINES, LINES)
         assert (bench.out / "end").exists()
     else:
-        assert (outcome.reason, outcome.exit_code) == (EndReason.LOST, None), outcome
-        assert "daemon" in outcome.detail
+        # where the daemon is back before anybody can ask it, only the signal that it sent is left to tell
+        assert (outcome.reason, outcome.exit_code) in {(EndReason.LOST, None), (EndReason.SIGNALLED, 143)}, outcome
+        assert "daemon" in outcome.detail or outcome.reason is EndReason.SIGNALLED
         assert 25 <= len(out) < LINES
     gc.collect()  # what the SDK left, while that is no error
