@@ -28,7 +28,7 @@ from repro_tui.manifest.models import (
     PipSource,
     Source,
 )
-from repro_tui.manifest.trees import tree_files
+from repro_tui.manifest.trees import chosen_files, tree_files
 
 _SLACK_BYTES = 1 << 20
 
@@ -135,7 +135,7 @@ class Retrieval:
         found = local.find(self._context.base, source.path, folder=artifact.tree_sha256 is not None)
         if artifact.tree_sha256 is None:
             return self._store.put_file(found, sha256=artifact.sha256 or "", component=artifact.name)
-        return self._put_tree(artifact, found, where=str(found))
+        return self._put_tree(artifact, found, where=str(found), chosen=source.files)
 
     def _from_git(self, artifact: Artifact, source: GitSource) -> Path:
         limit_bytes = _limit_bytes(artifact)
@@ -191,10 +191,11 @@ class Retrieval:
         except ArchiveError as error:
             raise SourceUnavailableError(error.message, hint=error.hint) from error
 
-    def _put_tree(self, artifact: Artifact, folder: Path, *, where: str) -> Path:
+    def _put_tree(self, artifact: Artifact, folder: Path, *, where: str, chosen: Sequence[str] | None = None) -> Path:
         try:
+            files = None if chosen is None else chosen_files(folder, chosen)
             return self._store.put_tree(
-                folder, tree_sha256=artifact.tree_sha256 or "", component=artifact.name, where=where
+                folder, tree_sha256=artifact.tree_sha256 or "", component=artifact.name, where=where, files=files
             )
         except ValueError as error:
             raise SourceUnavailableError(str(error)) from error

@@ -20,7 +20,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -243,8 +243,16 @@ class Store:
         """Tell whether there is a folder under that tree digest, without reading it, as `has_blob` does."""
         return (self.root / "trees" / _checked(tree_sha256)).is_dir()
 
-    def put_tree(self, source: Path, *, tree_sha256: str, component: str, where: str = "") -> Path:
-        """Copy a folder's files into the store under its tree digest and return the copy.
+    def put_tree(
+        self,
+        source: Path,
+        *,
+        tree_sha256: str,
+        component: str,
+        where: str = "",
+        files: Mapping[str, Path] | None = None,
+    ) -> Path:
+        """Copy a folder's files (all, or those given by their relative path) into the store under its tree digest.
 
         Raises DigestMismatchError for another tree, ValueError for one that holds anything but files and folders.
         """
@@ -252,7 +260,7 @@ class Store:
         with disk_errors(self.root), self.scratch() as scratch:
             new = scratch / "tree"
             make_folder(new)
-            for relative, file in tree_files(source).items():
+            for relative, file in (tree_files(source) if files is None else files).items():
                 target = new / relative
                 make_folder(target.parent)
                 shutil.copyfile(file, target, follow_symlinks=False)

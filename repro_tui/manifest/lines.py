@@ -15,6 +15,7 @@ from repro_tui.manifest.paths import Part, decode_key
 Path = tuple[Part, ...]
 
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
+_COMMENT = re.compile(r"#([^\r\n]*)")
 _INLINE_BLANK = re.compile(r"[ \t]*")
 _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*'""")
 _STRING = re.compile(
@@ -37,6 +38,7 @@ class Lines:
         self._newlines = [found.start() for found in re.finditer("\n", text)]
         self._lines: dict[Path, int] = {}
         self._array_lengths: dict[Path, int] = {}
+        self._comments: dict[int, str] = {}
         self._scan()
 
     def line(self, path: Iterable[Part]) -> int | None:
@@ -45,6 +47,10 @@ class Lines:
         while parts and parts not in self._lines:
             parts = parts[:-1]
         return self._lines.get(parts)
+
+    def comments(self) -> list[tuple[int, str]]:
+        """Return every comment, without its `#`, with its line."""
+        return sorted(self._comments.items())
 
     def __contains__(self, path: Path) -> bool:
         return path in self._lines
@@ -135,7 +141,11 @@ class Lines:
     def _skip(self, position: int) -> int:
         """Return the position of the next thing that is no blank, newline or comment."""
         found = _BLANK.match(self._text, position)
-        return found.end() if found else position
+        if found is None:
+            return position
+        for comment in _COMMENT.finditer(self._text, position, found.end()):
+            self._comments[self._line_at(comment.start())] = comment[1]
+        return found.end()
 
     def _skip_inline(self, position: int) -> int:
         found = _INLINE_BLANK.match(self._text, position)

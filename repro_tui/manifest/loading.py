@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from repro_tui.errors import ManifestError
 from repro_tui.manifest.checks import builtin_task, cross_problems
 from repro_tui.manifest.lines import Lines
+from repro_tui.manifest.marks import marked_problems
 from repro_tui.manifest.models import Manifest
 from repro_tui.manifest.paths import parse_path, resolve_names
 from repro_tui.manifest.pinned_files import pinned_file_problems
@@ -94,7 +95,7 @@ def inspect(path: Path) -> Inspection:
     lines = Lines(text)
     record, problems = pinned_file_problems(data, lines, lambda relative: resolve_beside(path, relative))
     manifest, found = _validate(data, lines)
-    problems = [*found, *problems, *cross_problems(data, lines)]
+    problems = [*found, *problems, *cross_problems(data, lines), *marked_problems(lines)]
     if problems or manifest is None:
         return Inspection(None, tuple(sort_problems(problems)))
     return Inspection(LoadedManifest(manifest, path, text, hashlib.sha256(content).hexdigest(), record), ())

@@ -122,6 +122,8 @@ class LocalSource(Table):
     """The kind of source."""
     path: Text
     """Path, relative to the manifest."""
+    files: Annotated[list[InsidePath], Field(min_length=1)] | None = None
+    """Which files and folders of the folder are meant, by their paths below it. All of it without this."""
 
 
 Source = Annotated[

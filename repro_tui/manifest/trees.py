@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,6 +33,33 @@ def tree_files(folder: Path) -> dict[str, Path]:
                 what = "a symbolic link" if stat.S_ISLNK(mode) else "not a plain file"
                 raise ValueError(f"{relative} is {what}; a pinned folder holds files and folders only")
     return files
+
+
+def chosen_files(folder: Path, chosen: Sequence[str]) -> dict[str, Path]:
+    """Return what is named of a folder, files and whole folders, by its relative path; byte code does not count.
+
+    Raises ValueError for a name that is not there, and as tree_files does.
+    """
+    files: dict[str, Path] = {}
+    for name in chosen:
+        path = folder / name
+        way = [folder.joinpath(*Path(name).parts[:count]) for count in range(1, len(Path(name).parts) + 1)]
+        if any(part.is_symlink() for part in way):
+            raise ValueError(
+                f"{name} is a symbolic link, or lies behind one; a pinned folder holds files and folders only"
+            )
+        if path.is_dir():
+            below = tree_files(path)
+            files |= {f"{name}/{relative}": file for relative, file in below.items() if not _is_byte_code(relative)}
+        elif path.is_file():
+            files[_printable(name)] = path
+        else:
+            raise ValueError(f"{name} is not in {folder}")
+    return files
+
+
+def _is_byte_code(relative: str) -> bool:
+    return "__pycache__" in relative.split("/") or relative.endswith(".pyc")
 
 
 def tree_digest(files: Mapping[str, Path]) -> str:
