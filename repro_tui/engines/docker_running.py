@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro_tui.engines import docker_log, guard, outputs, processes
 from repro_tui.engines.base import ContainerSpec, EndReason, Mount, Outcome, Usage
+from repro_tui.engines.docker_presence import Presence
 from repro_tui.engines.ending import Ending
 from repro_tui.engines.sandbox import GID, UID
 
@@ -25,6 +26,7 @@ _GONE_AFTER_S = 60.0
 """How long a daemon may be silent before the container counts as lost."""
 _RETRY_S = 0.5
 _LEAVING_S = 1.5
+"""How long after its containers a daemon that ends may still be there."""
 _ENDINGS = (137, 143)
 """What SIGKILL and SIGTERM leave, which is how a daemon ends its containers."""
 
@@ -88,11 +90,15 @@ class DockerRunning:
         self._peak_bytes = 0
         self._pid: int | None = None
         self._log = docker_log.Log(spec.log, streams, container, lambda: bool(self._state()["Running"]))
+        self._presence: Presence | None = None
         try:
             self._log.attach()
+            self._presence = Presence(streams, container)
             client.api.start(container)
         except BaseException:
             self._log.close()
+            if self._presence is not None:
+                self._presence.close()
             streams.close()
             raise
         self._started = time.monotonic()
@@ -182,6 +188,8 @@ class DockerRunning:
             self._volumes.remove()
         with contextlib.suppress(Exception):
             guard.watch(f"-{self._spec.name}")
+        if self._presence is not None:
+            self._presence.close()
         self._streams.close()
         self._ending.tell(outcome)
 
@@ -238,24 +246,13 @@ class DockerRunning:
             peak = max(peak, self._spec.limits.memory_bytes or 0)
         elif state.get("Dead"):
             return Outcome(EndReason.LOST, None, elapsed_s, peak, "the container was removed behind our back")
-        elif code in _ENDINGS and self._daemon_leaves():
+        elif code in _ENDINGS and self._presence is not None and self._presence.ended(_LEAVING_S):
             return Outcome(EndReason.LOST, None, elapsed_s, peak, "the daemon went away and took the container with it")
         elif 128 < code <= 192:
             reason = EndReason.SIGNALLED
         else:
             reason = EndReason.EXITED
         return Outcome(reason, code, elapsed_s, peak, detail)
-
-    def _daemon_leaves(self) -> bool:
-        """Say whether the daemon is about to end: it ends its containers first, and then answers for a moment yet."""
-        deadline = time.monotonic() + _LEAVING_S
-        try:
-            while time.monotonic() < deadline:
-                self._client.api.ping()
-                time.sleep(0.1)
-        except Exception:  # whatever it is, it does not answer
-            return True
-        return False
 
 
 def _stats(answer: dict[str, Any]) -> Usage | None:
