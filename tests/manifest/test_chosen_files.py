@@ -52,4 +52,4 @@ def test_a_local_source_brings_only_them(project: Path, tmp_path: Path) -> None:
 def test_a_named_file_that_is_gone_is_said(project: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactUnavailableError) as caught:
         Fetcher(Store(tmp_path / "store"), [], base=tmp_path).artifact(artifact("0" * 64, ["gone.py"], 1))
-    assert "gone.py is not in" in caught.value.tried[0]
+    assert any("gone.py is not in" in line for line in caught.value.tried)

@@ -1,0 +1,1 @@
+"""What a project folder tells about itself, read and never run."""
