@@ -10,10 +10,25 @@ import sys
 from collections.abc import Sequence
 
 from repro_tui import __version__
-from repro_tui.cli import attach, cancel, check, console, doctor, image, logs, prune, run, schema, show, tui
+from repro_tui.cli import (
+    attach,
+    cancel,
+    check,
+    console,
+    doctor,
+    image,
+    logs,
+    prune,
+    run,
+    schema,
+    show,
+    sign,
+    tui,
+    verify,
+)
 from repro_tui.cli import list as list_command
 
-COMMANDS = (tui, run, attach, cancel, list_command, show, logs, check, schema, doctor, image, prune)
+COMMANDS = (tui, run, attach, cancel, list_command, show, logs, sign, verify, check, schema, doctor, image, prune)
 """Every command's module, in the order of the help; each has `add_parser(subparsers)` and `run(arguments) -> int`."""
 
 EPILOG = """\
