@@ -15,6 +15,7 @@ from repro_tui.manifest.lines import Lines
 from repro_tui.manifest.paths import Part, format_path, lookup
 from repro_tui.manifest.placeholders import PLACEHOLDER
 from repro_tui.manifest.problems import Problem, did_you_mean, listing, show
+from repro_tui.manifest.seed_checks import SEED_CHECKS
 
 _LARGEST_INTEGER = 2**53 - 1
 
@@ -39,7 +40,7 @@ def cross_problems(data: Mapping[str, Any], lines: Lines) -> Iterator[Problem]:
     """Yield the problems between the tables of a parsed manifest."""
     checks = (
         _integers, _variables, _image_lock, _artifact_names, _artifact_paths, _split_artifacts, _split_parts,
-        _task_code, _task_model, _task_splits, _placeholders, _expected_twice, _expected_names,
+        _task_code, _task_model, _task_splits, _placeholders, _expected_twice, _expected_names, *SEED_CHECKS,
     )  # fmt: skip
     for check in checks:
         for path, found, allowed, hint in check(data):

@@ -94,6 +94,24 @@ def _gpus(value: Any) -> Any:
     )
 
 
+MAX_SEEDS = 1000
+"""More runs than that are no series anybody waits for."""
+_SEED_LIMIT = 2**32
+
+
+def _seeds(value: Any) -> Any:
+    """Check how many seeds, or which; raises ValueError with what is allowed."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SEEDS:
+        return value
+    if isinstance(value, list) and 1 <= len(value) <= MAX_SEEDS and all(map(_is_seed, value)):
+        return value
+    raise ValueError(f"how many seeds, from 1 to {MAX_SEEDS}, or an array of so many whole numbers from 0 to 2^32 - 1")
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _SEED_LIMIT
+
+
 def _inside(value: str) -> str:
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in value or not value.isprintable():
@@ -126,6 +144,15 @@ Gpus = Annotated[
         json_schema_input_type=Annotated[int, Field(ge=0)]
         | Literal["all"]
         | Annotated[list[Annotated[str, Field(pattern=_GPU_ID_PATTERN)]], Field(min_length=1)],
+    ),
+]
+Seed = Annotated[int, Field(ge=0, lt=_SEED_LIMIT)]
+Seeds = Annotated[
+    int | list[int],
+    PlainValidator(
+        _seeds,
+        json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_SEEDS)]
+        | Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS)],
     ),
 ]
 InsidePath = Annotated[str, AfterValidator(_inside)]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from repro_tui.manifest.fields import (
+    MAX_SEEDS,
     EnvironmentValue,
     Gpus,
     HttpUrl,
@@ -14,6 +15,8 @@ from repro_tui.manifest.fields import (
     Name,
     OciDigest,
     Reference,
+    Seed,
+    Seeds,
     Sha256,
     Size,
     Table,
@@ -42,7 +45,7 @@ __all__ = [
     "AptSource", "Artifact", "Claim", "Determinism", "Environment", "Expected", "ExpectedDigest", "ExpectedMetric",
     "Experiment", "GitSource", "HttpsSource", "HubSource", "ImagePins", "LocalSource", "Manifest", "Name", "NpmSource",
     "OciDigest", "Paper", "PipSource", "Recorded", "Resources", "Sha256", "Source", "Split", "Table", "Task", "Text",
-    "parse_size",
+    "Verify", "parse_size",
 ]  # fmt: skip
 
 
@@ -216,9 +219,9 @@ class Split(Table):
 class Determinism(Table):
     """Seeds, and how far two runs may be apart."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Seed
     """Of Python, NumPy and torch, and of everything below where it has none of its own."""
-    data_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    data_seed: Seed | None = None
     """Of the order of the training examples; without it `seed`."""
     level: Literal["bitwise", "metric", "statistical"] = "metric"
     """What two runs on the same kind of hardware promise each other."""
@@ -257,6 +260,7 @@ class ExpectedMetric(Table):
             words="a metric needs a tolerance: `absolute`, `relative` or both",
             hint="`absolute = 0.0` asks for equality",
         ),
+        needs("seeds", "samples", words="`seeds` go with `samples`: the value of each"),
     )
 
     name: Text
@@ -264,13 +268,19 @@ class ExpectedMetric(Table):
     split: Name = "test"
     """The split it is measured on."""
     value: float
-    """What came out, in the metric's own unit."""
+    """What came out, in the metric's own unit; over several seeds their mean."""
     absolute: Annotated[float, Field(ge=0)] | None = None
     """How far off is still the same, in the metric's own unit."""
     relative: Annotated[float, Field(ge=0)] | None = None
     """How far off is still the same, as a fraction of `value`."""
     direction: Literal["two-sided", "at-least", "at-most"] = "two-sided"
     """"at-least": only falling short differs; "at-most": only exceeding does."""
+    samples: Annotated[list[float], Field(min_length=1, max_length=MAX_SEEDS)] | None = None
+    """The recorded values, one a seed, in the metric's own unit."""
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_SEEDS)] | None = None
+    """The seeds that `samples` came from, in the same order."""
+    margin: Annotated[float, Field(gt=0)] | None = None
+    """Largest difference of two means that does not matter, in the metric's own unit; for `verify.test`."""
 
 
 class ExpectedDigest(Table):
@@ -291,6 +301,19 @@ class Expected(Table):
     """Metrics with their tolerances."""
     digests: list[ExpectedDigest] = Field(default_factory=list)
     """Outputs that must match bit for bit."""
+
+
+class Verify(Table):
+    """How a result is verified over several seeds; without it one run with `determinism.seed` is."""
+
+    seeds: Seeds
+    """How many seeds, from `determinism.seed` on, or a list of them; each is a run of its own."""
+    test: Literal["every-seed", "prediction-interval", "equivalence"] = "every-seed"
+    """What decides: every seed's tolerance, a prediction interval for the mean, or two one-sided tests."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Confidence of the interval or of the test."""
+    relative_margin: Annotated[float, Field(gt=0)] | None = None
+    """Margin of every metric that has none of its own, as a fraction of the mean of its samples."""
 
 
 class Claim(Table):
@@ -350,6 +373,8 @@ class Manifest(Table):
     """What a run may use."""
     expected: Expected = Expected()
     """What came out when the author recorded it."""
+    verify: Verify | None = None
+    """How a result is verified over several seeds."""
     claims: list[Claim] = Field(default_factory=list)
     """What papers printed."""
     recorded: Recorded | None = None

@@ -25,7 +25,7 @@ HEADINGS = {
     "LocalSource": '`type = "local"`', "Task": "### `task`", "Split": "### `splits`",
     "TextClassification": "#### `text_classification`", "Determinism": "### `determinism`",
     "Resources": "### `resources`", "ExpectedMetric": "#### `expected.metrics`",
-    "ExpectedDigest": "#### `expected.digests`", "Claim": "### `claims`", "Recorded": "### `recorded`",
+    "ExpectedDigest": "#### `expected.digests`", "Verify": "### `verify`", "Claim": "### `claims`", "Recorded": "### `recorded`",
 }  # fmt: skip
 """Above which table of the document the keys of a model are; `Expected` has its two keys as headings."""
 
@@ -80,7 +80,9 @@ def test_the_example_loads_and_shows_every_table(tmp_path: Path) -> None:
     path.write_text(example(0).replace("3" * 64, hashlib.sha256(lock).hexdigest()))
     loaded = load(path)
     shown = loaded.manifest.model_fields_set
-    assert shown == set(type(loaded.manifest).model_fields) - {"recorded"}, "a record belongs to a run"
+    assert shown == set(type(loaded.manifest).model_fields) - {"recorded", "verify"}, (
+        "a record belongs to a run, a series to seeds"
+    )
     assert {source.type for artifact in loaded.manifest.artifacts for source in artifact.sources} >= {"pip", "hub"}
 
 
