@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 from repro_tui.manifest.models import (
     AptSource,
@@ -28,7 +26,6 @@ _MEDIA_TYPES = {
     "csv": "text/csv",
     "jsonl": "application/jsonlines",
 }
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OTHER = "application/octet-stream"
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -94,8 +91,8 @@ def metadata(manifest: Manifest) -> bytes | None:
         "license": _licences(data) or [linked.licence_address(experiment.licence) or experiment.licence],
         "version": "1.0.0",
     }
-    if manifest.recorded and (date := _DATE.search(manifest.recorded.when)):
-        body["datePublished"] = date.group()
+    if manifest.recorded and (date := linked.date(manifest.recorded.when)):
+        body["datePublished"] = date
     if paper := experiment.paper:
         address = linked.paper_address(paper.model_dump(exclude_none=True))
         body["url"] = address
@@ -135,7 +132,7 @@ def _file(artifact: Artifact, manifest: Manifest) -> Iterator[Entity]:
     archive = _archive(source) if source else None
     entity: Entity = {
         "@type": "cr:FileObject",
-        "@id": artifact.name,
+        "@id": f"files/{artifact.name}",
         "name": artifact.name,
         "contentSize": f"{artifact.bytes} B",
         "encodingFormat": _media_type(artifact, manifest),
@@ -172,7 +169,7 @@ def _archive(source: Source) -> Entity | None:
             return None
     return {
         "@type": "cr:FileObject",
-        "@id": f"archive-{sha256[:12]}",
+        "@id": f"archives/{sha256[:16]}",
         "name": address.rpartition("/")[2],
         "contentUrl": address,
         "encodingFormat": _archive_type(source),
@@ -207,25 +204,27 @@ def _record_set(name: str, split: Split, manifest: Manifest) -> Iterator[Entity]
     columns = {"text": split.text, "text_pair": split.text_pair, "label": split.label}
     fields = []
     for meaning, column in columns.items():
-        if column is None:
-            continue
+        if column is None or (manifest.task.name is None and meaning not in split.model_fields_set):
+            continue  # a command reads its files as it likes: only what the manifest says is known
         how = _extract(split.format, column)
         if how is None:
             return
         fields.append(
             {
                 "@type": "cr:Field",
-                "@id": f"{quote(name)}/{meaning}",
+                "@id": f"splits/{name}/{meaning}",
                 "name": f"{name}/{meaning}",
                 "dataType": "sc:Text",
-                "source": {"fileObject": {"@id": split.artifact}, **how},
+                "source": {"fileObject": {"@id": f"files/{split.artifact}"}, **how},
             }
         )
+    if not fields:
+        return
     cut = f" The experiment reads the first {split.first}." if split.first else ""
     count = f" of {split.examples} examples" if split.examples else ""
     yield {
         "@type": "cr:RecordSet",
-        "@id": name,
+        "@id": f"splits/{name}",
         "name": name,
         "description": f"The split {name}{count}.{cut}",
         "field": fields,

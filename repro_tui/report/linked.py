@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
 from repro_tui.manifest.models import (
     AptSource,
     GitSource,
@@ -19,7 +21,7 @@ from repro_tui.manifest.models import (
     Source,
 )
 
-_SPDX = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.+-]*$")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
@@ -28,9 +30,25 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return text.encode("utf-8", "backslashreplace")  # half a character becomes its JSON escape
 
 
+def date(text: str) -> str | None:
+    """Return the first day that a text names, as 2026-11-23."""
+    found = _DATE.search(text)
+    return found.group() if found else None
+
+
+def spdx(licence: str) -> str | None:
+    """Return the SPDX identifier of a licence as SPDX writes it, None for an expression or for words."""
+    try:
+        known = canonicalize_license_expression(licence)
+    except InvalidLicenseExpression:
+        return None
+    return None if " " in known else known
+
+
 def licence_address(licence: str) -> str | None:
     """Return the address of a licence that is named by an SPDX identifier, None for words on it."""
-    return f"https://spdx.org/licenses/{licence}" if _SPDX.match(licence) else None
+    known = spdx(licence)
+    return f"https://spdx.org/licenses/{known}" if known else None
 
 
 def paper_address(paper: Mapping[str, str | None]) -> str | None:

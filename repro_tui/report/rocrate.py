@@ -6,7 +6,6 @@ one it is a Workflow RO-Crate 1.0. Everything comes from the arguments: the same
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +31,6 @@ _RUN_PROFILES = {
     "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
 }
 _TERMS = "https://w3id.org/ro/terms/workflow-run#"
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LANGUAGE = "#manifest-language"
 _TOOL = "#repro-tui"
 _IMAGE = "#image"
@@ -70,7 +68,7 @@ def metadata(
                 f"{_CRATE}/context",
                 {term: f"{_TERMS}{term}" for term in ("ContainerImage", "containerImage", "registry", "sha256")},
             ],
-            "@graph": list(crate.entities()),
+            "@graph": [_flat(entity) for entity in crate.entities()],
         }
     )
 
@@ -142,8 +140,8 @@ class _Crate:
 
     def _date(self) -> str:
         said = (self.report.run.finished or self.report.run.started or "") if self.report else ""
-        found = _DATE.search(said) or _DATE.search(self.manifest.recorded.when if self.manifest.recorded else "")
-        return found.group() if found else UNKNOWN_DATE
+        recorded = self.manifest.recorded.when if self.manifest.recorded else ""
+        return linked.date(said) or linked.date(recorded) or UNKNOWN_DATE
 
     def _file(self, file: CrateFile) -> Entity:
         entity: Entity = {
@@ -210,7 +208,7 @@ class _Crate:
             yield {
                 "@id": _parameter_id("artifact", artifact.name),
                 "@type": "FormalParameter",
-                "additionalType": "File" if files else "CreativeWork",
+                "additionalType": "File" if files else "PropertyValue",
                 "name": artifact.name,
                 "description": f"{artifact.kind}, at /inputs/{artifact.path} in the container",
                 "workExample": [{"@id": each} for each in objects],
@@ -224,15 +222,15 @@ class _Crate:
         pin = artifact.sha256 or artifact.tree_sha256
         entity: Entity = {
             "@id": f"#pinned-{artifact.name}",
-            "@type": "CreativeWork",
+            "@type": ["CreativeWork", "PropertyValue"],
             "name": artifact.name,
-            "description": f"Not in this crate; pinned by {kind} {pin}.",
+            "description": "Not in this crate: pinned by its digest, and found at one of its identifiers.",
+            "propertyID": kind,
+            "value": pin,
             "size": f"{artifact.bytes} bytes",
-            "identifier": [f"{kind}:{pin}", *(linked.source_address(source) for source in artifact.sources)],
+            "identifier": [linked.source_address(source) for source in artifact.sources],
             "exampleOfWork": {"@id": _parameter_id("artifact", artifact.name)},
         }
-        if artifact.sha256:
-            entity["sha256"] = artifact.sha256
         if artifact.licence:
             entity["license"] = self._licence(artifact.licence)
         return entity
@@ -322,6 +320,15 @@ class _Crate:
         return self._point(
             id_, {"@id": id_, "@type": "CreativeWork", "name": licence, "description": f"Licence, {known}: {licence}"}
         )
+
+
+def _flat(entity: Entity) -> Entity:
+    """Return the entity as JSON-LD is compacted: one value is no list, no value no key."""
+    return {
+        key: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for key, value in entity.items()
+        if value != []
+    }
 
 
 def _profile(id_: str, name: str) -> Entity:
