@@ -8,13 +8,14 @@ BIN := .venv/bin
 MANIFEST ?= manifests/reuters-r8-minilm.toml
 PYTEST_ARGS ?=
 
-.PHONY: run test check format bench clean help
+.PHONY: run test check format bench docs clean help
 
 help:
 	@echo 'make run      install into .venv and run $(MANIFEST) to a verdict'
 	@echo 'make test     the whole test suite'
 	@echo 'make check    formatter, linter, type checker, import rules'
 	@echo 'make bench    the figures of docs/performance.md'
+	@echo 'make docs     docs/ as web pages, in build/docs'
 	@echo 'make clean    remove .venv (runs and the store stay)'
 
 run: .venv/installed
@@ -35,6 +36,9 @@ format: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m bench
+
+docs: .venv/installed-dev
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 clean:
 	rm -rf .venv
