@@ -1,4 +1,4 @@
-"""On which line of a TOML file a path is written.
+"""On which line of a TOML file a path is written, and from where to where.
 
 tomllib gives values without places, so this scans the text once more. It is only ever given text that tomllib has
 accepted, and so checks nothing: it finds where keys and values begin and end (TOML 1.0.0).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from repro_tui.manifest.paths import Part, decode_key
 
@@ -30,6 +31,20 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}#\r\n]+")
 
 
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One `key = value`, or an element of an array (its key has no text), by positions in the text."""
+
+    table: Path
+    """Of the header, or of the inline table, that it stands below; an element's is its array."""
+    path: Path
+    start: int
+    value_start: int
+    value_end: int
+    inline: bool
+    """Whether it stands within the brackets of another value."""
+
+
 class Lines:
     """Lines, counted from 1, of every table, key and array element of a TOML text."""
 
@@ -39,6 +54,10 @@ class Lines:
         self._lines: dict[Path, int] = {}
         self._array_lengths: dict[Path, int] = {}
         self._comments: dict[int, str] = {}
+        self.statements: list[Statement] = []
+        """In the order of their ends: what stands within a value comes before it."""
+        self.headers: list[tuple[Path, int, int]] = []
+        """Every `[table]` and `[[element]]`: its path, where its line begins and where its brackets end."""
         self._scan()
 
     def line(self, path: Iterable[Part]) -> int | None:
@@ -62,7 +81,7 @@ class Lines:
             if self._text[position] == "[":
                 table, position = self._header(position)
             else:
-                position = self._key_value(table, position)
+                position = self._key_value(table, position, inline=False)
             position = self._skip(position)
 
     def _header(self, start: int) -> tuple[Path, int]:
@@ -80,19 +99,23 @@ class Lines:
             self._array_lengths[path] = index + 1
             path = (*path, index)
         self._lines[path] = self._line_at(start)
+        self.headers.append((path, start, position + brackets))
         return path, position + brackets
 
     def _last_element(self, path: Path) -> Path:
         length = self._array_lengths.get(path)
         return path if length is None else (*path, length - 1)
 
-    def _key_value(self, table: Path, start: int) -> int:
+    def _key_value(self, table: Path, start: int, *, inline: bool) -> int:
         keys, position = self._keys(start)
         path = table
         for key in keys:
             path = (*path, key)
             self._lines.setdefault(path, self._line_at(start))
-        return self._value(path, self._skip(position + 1))
+        value = self._skip(position + 1)
+        end = self._value(path, value)
+        self.statements.append(Statement(table, path, start, value, end, inline))
+        return end
 
     def _keys(self, position: int) -> tuple[list[str], int]:
         """Scan a dotted key; return its keys and the position of what follows the blanks behind it: `=` or `]`."""
@@ -116,7 +139,7 @@ class Lines:
             return self._inline_table(path, start)
         found = (_STRING if opening in "\"'" else _SCALAR).match(self._text, start)
         assert found is not None, "tomllib has accepted the text"  # noqa: S101
-        return found.end()
+        return found.start() + len(found[0].rstrip())
 
     def _array(self, path: Path, start: int) -> int:
         position = self._skip(start + 1)
@@ -124,7 +147,9 @@ class Lines:
         while self._text[position] != "]":
             element = (*path, index)
             self._lines[element] = self._line_at(position)
-            position = self._skip(self._value(element, position))
+            end = self._value(element, position)
+            self.statements.append(Statement(path, element, position, position, end, inline=True))
+            position = self._skip(end)
             index += 1
             if self._text[position] == ",":
                 position = self._skip(position + 1)
@@ -133,7 +158,7 @@ class Lines:
     def _inline_table(self, path: Path, start: int) -> int:
         position = self._skip(start + 1)
         while self._text[position] != "}":
-            position = self._skip(self._key_value(path, position))
+            position = self._skip(self._key_value(path, position, inline=True))
             if self._text[position] == ",":
                 position = self._skip(position + 1)
         return position + 1

@@ -83,15 +83,10 @@ def load(path: Path) -> LoadedManifest:
 
 def inspect(path: Path) -> Inspection:
     """Return the manifest in a file, or every problem it has; never raises for what a file may hold."""
-    content = _read(path)
-    if isinstance(content, Problem):
-        return Inspection(None, (content,))
-    text = _decode(content)
-    if isinstance(text, Problem):
-        return Inspection(None, (text,))
-    data = _parse(text)
-    if isinstance(data, Problem):
-        return Inspection(None, (data,))
+    read = read_toml(path)
+    if isinstance(read, Problem):
+        return Inspection(None, (read,))
+    content, text, data = read
     lines = Lines(text)
     record, problems = pinned_file_problems(data, lines, lambda relative: resolve_beside(path, relative))
     manifest, found = _validate(data, lines)
@@ -99,6 +94,18 @@ def inspect(path: Path) -> Inspection:
     if problems or manifest is None:
         return Inspection(None, tuple(sort_problems(problems)))
     return Inspection(LoadedManifest(manifest, path, text, hashlib.sha256(content).hexdigest(), record), ())
+
+
+def read_toml(path: Path) -> tuple[bytes, str, dict[str, Any]] | Problem:
+    """Return a file's bytes, its text and what TOML says it holds, or the problem that keeps it from being read."""
+    content = _read(path)
+    if isinstance(content, Problem):
+        return content
+    text = _decode(content)
+    if isinstance(text, Problem):
+        return text
+    data = _parse(text)
+    return data if isinstance(data, Problem) else (content, text, data)
 
 
 def resolve_beside(manifest: Path, relative: str) -> Path:
