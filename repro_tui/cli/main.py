@@ -17,6 +17,7 @@ from repro_tui.cli import (
     console,
     doctor,
     image,
+    init,
     logs,
     prune,
     run,
@@ -28,7 +29,7 @@ from repro_tui.cli import (
 )
 from repro_tui.cli import list as list_command
 
-COMMANDS = (tui, run, attach, cancel, list_command, show, logs, sign, verify, check, schema, doctor, image, prune)
+COMMANDS = (tui, init, run, attach, cancel, list_command, show, logs, sign, verify, check, schema, doctor, image, prune)
 """Every command's module, in the order of the help; each has `add_parser(subparsers)` and `run(arguments) -> int`."""
 
 EPILOG = """\
@@ -63,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
 
 def expand(argv: Sequence[str]) -> list[str]:
     """Turn `--run MANIFEST [OPTION…]`, in any order, into `run MANIFEST [OPTION…]`, a path alone into `tui PATH`."""
+    if argv and argv[0] == "init":
+        return init.expand(argv)
     if argv and argv[0] in {name(module.__name__) for module in COMMANDS}:
         return list(argv)
     if (ui := tui.wanted(list(argv))) is not None:

@@ -62,7 +62,7 @@ def take_apart(words: Sequence[str], folder: Folder) -> Command:
     return Command(("python3", *rest[1 : end - 1], named), script, tuple(rest[end:]), variables)
 
 
-def likely_script(folder: Folder, modules: Mapping[str, Module]) -> list[str]:
+def likely_scripts(modules: Mapping[str, Module]) -> list[str]:
     """Return the scripts that may be the training, the likeliest first."""
     scored = sorted((-_likelihood(name, module), name) for name, module in modules.items())
     return [name for score, name in scored if score < 0]

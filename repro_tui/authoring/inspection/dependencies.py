@@ -19,7 +19,8 @@ FILES = (
 
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "yaml": "PyYAML", "PIL": "Pillow", "cv2": "opencv-python-headless",
-    "skimage": "scikit-image", "bs4": "beautifulsoup4", "dateutil": "python-dateutil", "attr": "attrs", "Crypto": "pycryptodome",
+    "skimage": "scikit-image", "bs4": "beautifulsoup4", "dateutil": "python-dateutil", "attr": "attrs",
+    "Crypto": "pycryptodome",
     "umap": "umap-learn",
 }  # fmt: skip
 """Distributions whose module has another name."""
