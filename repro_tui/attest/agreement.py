@@ -18,7 +18,7 @@ from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import read_state
 from repro_tui.verify.environment import environment_hash, read_summary
 from repro_tui.verify.metrics import open_output
-from repro_tui.verify.verdict import Decision
+from repro_tui.verify.verdict import Decision, decide
 
 _REPLAYED = ("verdict", "exit_code", "summary", "engine", "checks", "metrics", "tables")
 
@@ -97,6 +97,8 @@ def _events(run: RunDirectory, report: Report) -> Finding:
         if reported != observed:
             where = _first_difference(key, reported, observed)
             return Finding("events", Status.DIFFERS, f"report.json and the run's events do not agree: {where}")
+    if report.failure is None and decide(list(state.checks.values())).verdict is not report.verdict:
+        return Finding("events", Status.DIFFERS, f"the checks do not bear the verdict {report.verdict} out")
     return Finding("events", Status.HOLDS, "replayed, the run's events and metrics say what report.json says")
 
 
