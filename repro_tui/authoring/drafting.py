@@ -366,6 +366,7 @@ def _typed(value: str, kind: str) -> str | int | float:
     """Return a value as the script reads it; one that would not come back as it was written stays text."""
     if kind != "str" and re.fullmatch(r"-?(0|[1-9]\d{0,14})", value):
         return int(value)
-    if kind != "str" and re.fullmatch(r"-?\d+(\.\d+)?([eE][-+]?\d+)?|-?\.\d+", value):
-        return float(value)
+    if kind != "str" and re.fullmatch(r"-?\d{1,17}(\.\d{1,17})?([eE][-+]?\d{1,2})?|-?\.\d{1,17}", value):
+        number = float(value)
+        return number if kind == "float" or str(number) == value else value
     return value
