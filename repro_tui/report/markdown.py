@@ -16,7 +16,7 @@ _WORD = {
     CheckStatus.UNVERIFIABLE: "**unverifiable**",
     CheckStatus.NOT_RUN: "not run",
 }
-_MEANING = {
+MEANING = {
     Verdict.REPRODUCED: "every pin held, and every required result came out again",
     Verdict.METRICS_DIFFER: "every pin held, and a result came out otherwise",
     Verdict.ENVIRONMENT_DRIFT: "something pinned is not what it was",
@@ -37,7 +37,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield _text(report.summary)
     yield ""
-    yield f"{report.verdict.value} says that {_MEANING[report.verdict]}. Exit code {report.exit_code}."
+    yield f"{report.verdict.value} says that {MEANING[report.verdict]}. Exit code {report.exit_code}."
     yield ""
     yield from _failure(report)
     yield from _checks(report)
@@ -151,7 +151,7 @@ def _table_reported(table: TableReported) -> Iterator[str]:
         yield ""
 
 
-_ORIGINS = {
+ORIGINS = {
     "assembled": "assembled from locks, bit for bit",
     "pulled": "pulled by digest",
     "built": "built from a Dockerfile: such a build is not reproducible, the environment hash is its pin",
@@ -168,7 +168,7 @@ def _pins(report: Report) -> Iterator[str]:
             ("Paper", _text(", ".join(f"{key} {value}" if key != "title" else value for key, value in paper.items())))
         )
     if report.image:
-        rows.append(("Image", _text(_ORIGINS[report.image.origin])))
+        rows.append(("Image", _text(ORIGINS[report.image.origin])))
         if report.image.reference:
             rows.append(("Image reference", _value(report.image.reference)))
         if report.image.index_digest:

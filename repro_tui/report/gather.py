@@ -1,0 +1,58 @@
+"""What a page or a crate shows of a run beside its report, out of the run directory. Nothing in it is trusted."""
+
+from __future__ import annotations
+
+import tomllib
+
+from repro_tui.errors import InfrastructureError
+from repro_tui.manifest.models import Manifest
+from repro_tui.report.html import MAX_LOG_LINES, Beside
+from repro_tui.report.model import Report
+from repro_tui.runs.directory import RunDirectory
+from repro_tui.runs.logtext import displayed
+from repro_tui.runs.reader import read_state
+from repro_tui.verify import environment
+from repro_tui.verify.metrics import open_output
+
+_LOG_BYTES = 64 << 10
+
+
+def beside(run: RunDirectory, report: Report) -> Beside:
+    """Return everything of a run that report.html shows beside the report; what is not there is left out."""
+    return Beside(
+        manifest=read_manifest(run),
+        series={name: list(points) for name, points in read_state(run).series.items()},
+        packages=_packages(run),
+        log=_log(run, report),
+    )
+
+
+def read_manifest(run: RunDirectory) -> Manifest | None:
+    """Return the manifest as it was when the run began; the files that it pins need not be there."""
+    try:
+        return Manifest.model_validate(tomllib.loads(run.manifest.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _packages(run: RunDirectory) -> dict[str, str]:
+    try:
+        found = environment.read_summary(run.environment)["distributions"]
+    except InfrastructureError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: str(facts.get("version", "?")) for name, facts in found.items() if isinstance(facts, dict)}
+
+
+def _log(run: RunDirectory, report: Report) -> list[str]:
+    if report.failure is None or not report.failure.stage:
+        return []
+    try:
+        with open_output(run.path, f"logs/{report.failure.stage}.log") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _LOG_BYTES))
+            lines = file.read(_LOG_BYTES).splitlines()
+    except (ValueError, OSError):
+        return []
+    return displayed(lines[-MAX_LOG_LINES:])
