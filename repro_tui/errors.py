@@ -3,6 +3,7 @@
 ReproError                 exit code, message, where, hint
 ├── UsageError             2   the command line
 ├── ManifestError          2   the manifest or a file it pins; carries every problem found
+├── BundleError            2   a bundle is damaged, or made to deceive; names the member
 ├── DriftError             1   something pinned is not what it was; names the component
 │   └── DigestMismatchError    a file or blob has other bytes than its pin; names both digests
 ├── InfrastructureError    3   engine, store, network, disk
@@ -69,6 +70,12 @@ class ManifestError(ReproError):
     def __init__(self, message: str, *, where: str = "", hint: str = "", problems: Sequence[str] = ()) -> None:
         super().__init__(message, where=where, hint=hint)
         self.problems = tuple(problems)
+
+
+class BundleError(ReproError):
+    """A bundle is not what its index says, or its index asks for what no honest one does; nothing of it is used."""
+
+    exit_code = ExitCode.USAGE
 
 
 class DriftError(ReproError):

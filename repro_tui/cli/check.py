@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro_tui.cli import console
+from repro_tui.cli.bundle_parts import given_bundle
 from repro_tui.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="load manifests and report every problem",
         description="Load manifests and report every problem at once; run nothing. Exit code 0 or 2.",
     )
-    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="a manifest (TOML)")
+    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="a manifest (TOML), or a bundle")
     parser.add_argument("--json", action="store_true", help="print problems and pins to stdout as JSON")
     parser.set_defaults(run=run)
 
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Report on each manifest; a good one is a line on stdout, problems and warnings are blocks on stderr."""
     from repro_tui.manifest.loading import inspect
 
-    inspections: list[tuple[Path, Inspection]] = [(path, inspect(path)) for path in arguments.manifests]
+    inspections: list[tuple[Path, Inspection]] = [(path, inspect(_manifest(path))) for path in arguments.manifests]
     if arguments.json:
         report = {"schema": 1, "manifests": [_as_json(path, inspection) for path, inspection in inspections]}
         console.data(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
@@ -38,6 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
         for path, inspection in inspections:
             _tell(path, inspection)
     return int(ExitCode.USAGE if any(inspection.problems for _, inspection in inspections) else 0)
+
+
+def _manifest(path: Path) -> Path:
+    """Return the manifest that is meant: the file, or the one in a bundle, whose every byte is checked then."""
+    bundle = given_bundle(path, None)
+    return path if bundle is None else bundle.manifest
 
 
 def _tell(path: Path, inspection: Inspection) -> None:

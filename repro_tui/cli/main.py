@@ -19,17 +19,22 @@ from repro_tui.cli import (
     image,
     init,
     logs,
+    pack,
     prune,
     run,
     schema,
     show,
     sign,
     tui,
+    unpack,
     verify,
 )
 from repro_tui.cli import list as list_command
 
-COMMANDS = (tui, init, run, attach, cancel, list_command, show, logs, sign, verify, check, schema, doctor, image, prune)
+COMMANDS = (
+    tui, init, run, attach, cancel, list_command, show, logs, sign, verify,
+    check, pack, unpack, schema, doctor, image, prune,
+)  # fmt: skip
 """Every command's module, in the order of the help; each has `add_parser(subparsers)` and `run(arguments) -> int`."""
 
 EPILOG = """\

@@ -30,7 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "closing the terminal does not.",
         allow_abbrev=False,
     )
-    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="the manifest, a TOML file")
+    parser.add_argument(
+        "manifest", metavar="MANIFEST", type=Path, help="the manifest, a TOML file, or a bundle (docs/bundles.md)"
+    )
     parser.add_argument(
         "--engine", metavar="NAME", help="docker, podman or embedded (default: the manifest's wish, else what works)"
     )
@@ -50,6 +52,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help=f"any Debian mirror, where the host's package manager knows no Debian; also ${ENV_DEBIAN_MIRROR}",
     )  # fmt: skip
     parser.add_argument("--offline", action="store_true", help="use the store, mirrors and local files only")
+    parser.add_argument(
+        "--online", action="store_true", help="of a bundle: fetch what was left out of it (else it runs offline)"
+    )
     parser.add_argument(
         "--seed", metavar="N", type=_seed, help="another seed than the manifest's; the job then differs from the record"
     )
@@ -77,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 def prepare(arguments: argparse.Namespace) -> RunDirectory:
     """Make the run directory; raises ManifestError before there is one where the manifest has problems."""
     from repro_tui.artifacts.mirrors import mirrors_from
+    from repro_tui.cli.bundle_parts import given_bundle, refuse_what_is_missing
     from repro_tui.engines.choose import ENGINES
     from repro_tui.manifest.loading import load
     from repro_tui.pipeline import launch
@@ -86,8 +92,11 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
         raise UsageError(
             f"there is no engine {arguments.engine!r}", where="--engine", hint=f"engines: {', '.join(ENGINES)}"
         )
-    loaded = load(arguments.manifest)
-    mirrors = mirrors_from(arguments.mirror)
+    bundle = given_bundle(arguments.manifest, arguments.store)
+    loaded = load(arguments.manifest) if bundle is None else bundle.loaded
+    mirrors = mirrors_from([*arguments.mirror, *(() if bundle is None else bundle.mirrors)])
+    if bundle is not None and not arguments.online:
+        refuse_what_is_missing(bundle, arguments.store, mirrors)
     return launch.prepare(
         runs_folder(arguments).absolute(),
         loaded,
@@ -99,7 +108,7 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
             store=str(arguments.store.absolute()) if arguments.store else None,
             mirrors=tuple(map(str, mirrors)),
             debian_mirror=arguments.debian_mirror or os.environ.get(ENV_DEBIAN_MIRROR) or None,
-            offline=arguments.offline,
+            offline=arguments.offline or (bundle is not None and not arguments.online),
             seed=arguments.seed,
             allow_drift=arguments.allow_drift,
         ),

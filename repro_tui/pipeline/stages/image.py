@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from repro_tui.artifacts.mirrors import Mirror
 from repro_tui.engines.builds import build
 from repro_tui.engines.embedded import run_in_root
 from repro_tui.errors import ArtifactUnavailableError, DriftError, InfrastructureError
@@ -78,6 +79,9 @@ def _assembled(context: Context) -> tuple[Image, bool]:
     recipe = find_recipe(manifest.image.recipe, manifest.image.platform, near=(folder, folder.parent))
     lock = context.loaded.resolve(manifest.environment.lock)
     cached = find_image(recipe, lock, store=context.store) is not None
+    digest = manifest.image.manifest_digest
+    if not cached and digest and any(Mirror(each).files(digest.removeprefix("sha256:")) for each in mirrors(context)):
+        return _pulled(context, f"{manifest.image.recipe}@{digest}")  # a mirror has it as a whole: a bundle of layers
     image = assemble(
         recipe,
         lock,
