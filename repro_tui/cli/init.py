@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,8 +148,12 @@ def _tell(made: Draft, target: Path) -> None:
     if not made.reports and made.script:
         console.say(f"\nto report its metrics, {made.script} needs lines like these (docs/wire-format.md):\n")
         console.say(lines_to_add(made))
-    following = f"see to the {len(marked)} marked lines, then `" if marked else "next: `"
-    console.say(f"{following}repro-tui lock {target}`")
+    _next(len(marked), target)
+
+
+def _next(marked: int, target: Path) -> None:
+    lines = "the marked line" if marked == 1 else f"the {marked} marked lines"
+    console.say(f"{f'see to {lines}, then' if marked else 'next:'} `repro-tui lock {shlex.quote(str(target))}`")
 
 
 def _list() -> int:
@@ -183,8 +188,7 @@ def _template(arguments: argparse.Namespace) -> int:
     marked = list(marked_problems(Lines(text)))
     for problem in marked:
         console.say(f"{target}:{problem.line}: {problem.found.partition(': ')[2].strip(chr(34))}")
-    following = f"see to the {len(marked)} marked lines, then `" if marked else "next: `"
-    console.say(f"{following}repro-tui lock {target}`")
+    _next(len(marked), target)
     console.data(f"{target}\n")
     return 0
 

@@ -95,7 +95,7 @@ def _image_lock(data: Mapping[str, Any]) -> _Found:
     if "recipe" in _table(data, "image") and isinstance(environment, dict) and "lock" not in environment:
         yield (
             ("environment", "lock"), "nothing", "the dependency lock from which `image.recipe` is assembled",
-            "`lock` names the file, `lock_sha256` pins it",
+            "run `repro-tui lock`: it makes the lock, and pins it",
         )  # fmt: skip
 
 

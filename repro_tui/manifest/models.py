@@ -139,6 +139,8 @@ class Environment(Table):
     """Path of the dependency lock, relative to the manifest; an image `recipe` needs it."""
     lock_sha256: Sha256 | None = None
     """SHA-256 of the lock file."""
+    requirements: Text | None = None
+    """Path of the file that `repro-tui lock` resolves the lock from, relative to the manifest."""
     hash: OciDigest | None = None
     """Hash of the environment as the probe found it in the recorded run."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
