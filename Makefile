@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 /usr/bin/pyt
 BIN := .venv/bin
 MANIFEST ?= manifests/reuters-r8-minilm.toml
 PYTEST_ARGS ?=
+# Files of tests at once; much of what they do is waiting for engines.
+JOBS ?= 2
 
 .PHONY: run test check format bench docs clean help
 
@@ -22,7 +24,7 @@ run: .venv/installed
 	$(BIN)/repro-tui --run $(MANIFEST)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .
