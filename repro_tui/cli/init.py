@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     parser.add_argument("--list-templates", action="store_true", help="list the templates")
     parser.add_argument(
-        "--ci", nargs="?", type=Path, const=Path(FILE), metavar="MANIFEST",
+        "--ci", nargs="?", type=Path, const=Path(), metavar="MANIFEST",
         help="write a GitHub Actions workflow that runs the manifest, and a badge",
     )  # fmt: skip
     parser.add_argument(
@@ -69,6 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Do one of the four; what was written is on stdout, what is left to do on stderr."""
     if arguments.list_templates:
         return _list()
+    if arguments.command and (arguments.ci is not None or arguments.template is not None):
+        raise UsageError("a command goes with a project's folder only", hint="repro-tui init FOLDER -- COMMAND")
+    if arguments.answers and arguments.template is None:
+        raise UsageError(
+            "--set answers a template's questions", hint="repro-tui init --from-template NAME --set KEY=VALUE"
+        )
     if arguments.ci is not None:
         return _ci(arguments)
     if arguments.template is not None:
@@ -196,7 +202,8 @@ def _template(arguments: argparse.Namespace) -> int:
 def _ci(arguments: argparse.Namespace) -> int:
     from repro_tui.authoring.ci import write_ci
 
-    for path in write_ci(arguments.ci, force=arguments.force):
+    manifest = arguments.folder / FILE if arguments.ci == Path() else arguments.ci
+    for path in write_ci(manifest, force=arguments.force):
         console.data(f"{path}\n")
     console.say("the badge is the last verdict's; show it in the README: ![reproduced?](.github/repro-tui.svg)")
     return 0
