@@ -16,6 +16,7 @@ from repro_tui.cli import (
     check,
     console,
     doctor,
+    export,
     image,
     init,
     logs,
@@ -33,7 +34,7 @@ from repro_tui.cli import list as list_command
 
 COMMANDS = (
     tui, init, run, attach, cancel, list_command, show, logs, sign, verify,
-    check, pack, unpack, schema, doctor, image, prune,
+    check, pack, unpack, export, schema, doctor, image, prune,
 )  # fmt: skip
 """Every command's module, in the order of the help; each has `add_parser(subparsers)` and `run(arguments) -> int`."""
 
