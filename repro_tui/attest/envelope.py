@@ -15,7 +15,8 @@ from securesystemslib.signer import Signature  # type: ignore[attr-defined] # it
 from repro_tui.attest.files import UnreadableError, parse_json, read_bounded
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-FILE_NAME = "attestation.dsse.json"
+ENDING = "dsse.json"
+FILE_NAME = f"attestation.{ENDING}"
 MAX_BYTES = 16 << 20
 """A larger file is no attestation."""
 MAX_SIGNATURES = 64

@@ -12,7 +12,8 @@ from typing import Any
 from repro_tui.attest.files import need, read_bounded
 from repro_tui.errors import InfrastructureError
 
-FILE_NAME = "attestation.sigstore.json"
+ENDING = "sigstore.json"
+FILE_NAME = f"attestation.{ENDING}"
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle"
 _HINT = "signing asks Sigstore's services and your identity provider over the network; --key and --ssh-key need none"
 

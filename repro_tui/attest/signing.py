@@ -13,7 +13,7 @@ from repro_tui.attest.files import usage
 from repro_tui.errors import ExitCode, ReproError
 from repro_tui.report import json as report_json
 from repro_tui.report.model import Report
-from repro_tui.runs.directory import Liveness, RunDirectory
+from repro_tui.runs.directory import RunDirectory
 
 
 class NotSignedError(ReproError):
@@ -22,9 +22,12 @@ class NotSignedError(ReproError):
     exit_code = ExitCode.DIFFERS
 
 
-def payload(run: RunDirectory) -> tuple[Report, bytes]:
-    """Return a run's report and the statement about it; raises NotSignedError where there is nothing sound to sign."""
-    if not run.report.is_file() or run.liveness() is not Liveness.ENDED:
+def payload(run: RunDirectory, *, bundle: str | None = None) -> tuple[Report, bytes]:
+    """Return a run's report and the statement about it; raises NotSignedError where there is nothing sound to sign.
+
+    `bundle` is the SHA-256 of the bundle that the run lies in: the statement is about the whole of that too.
+    """
+    if not run.report.is_file() or run.worker_alive():
         raise NotSignedError(
             f"{run.id} has not finished: there is no verdict to sign",
             where=str(run.path),
@@ -43,7 +46,7 @@ def payload(run: RunDirectory) -> tuple[Report, bytes]:
                 hint="the run directory was changed after the run; run it again and sign that",
             )
     try:
-        return report, statement.build(run, report, content)
+        return report, statement.build(run, report, content, bundle=bundle)
     except ValueError as error:
         raise NotSignedError(f"not signed: the report cannot be stated: {error}", where=str(run.report)) from None
 

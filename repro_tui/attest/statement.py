@@ -15,13 +15,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repro_tui.attest.files import parse_json
+from repro_tui.errors import ReproError
 from repro_tui.manifest.canonical import canonical
+from repro_tui.manifest.record import read_record
 from repro_tui.report.model import Report
 from repro_tui.runs.directory import RunDirectory
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:repro-tui:verdict:v1"
-MANIFEST, REPORT, RECORD, IMAGE = "manifest.toml", "report.json", "record.json", "image"
+MANIFEST, REPORT, RECORD, IMAGE, BUNDLE = "manifest.toml", "report.json", "record.json", "image", "bundle"
 """Names of subjects; an output is `out/` and its path."""
 
 _EXACT_INTEGERS = 2**53
@@ -79,7 +81,7 @@ class Statement(_Part):
         return next((subject.digest.get("sha256") for subject in self.subject if subject.name == name), None)
 
 
-def build(run: RunDirectory, report: Report, report_bytes: bytes) -> bytes:
+def build(run: RunDirectory, report: Report, report_bytes: bytes, *, bundle: str | None = None) -> bytes:
     """Return the payload to sign: the statement about a finished run, as canonical JSON.
 
     Raises OSError where the manifest cannot be read, ValueError for a number that JSON cannot hold.
@@ -90,6 +92,8 @@ def build(run: RunDirectory, report: Report, report_bytes: bytes) -> bytes:
         files[RECORD] = sha256(run.record.read_bytes())
     if report.image is not None:
         files[IMAGE] = report.image.manifest_digest.removeprefix("sha256:")
+    if bundle is not None:
+        files[BUNDLE] = bundle
     files |= {f"out/{output.path}": output.sha256 for output in report.outputs if output.sha256 is not None}
     return canonical(
         {
@@ -146,15 +150,17 @@ def read(payload: bytes) -> Statement:
 
 
 def seeds(run: RunDirectory, manifest: bytes) -> dict[str, Any]:
-    """Return the seeds that a run used: the manifest's, or the one that the command line gave."""
+    """Return the seeds that a run used: its record's, else the manifest's or the one that the command line gave."""
     try:
-        found = tomllib.loads(manifest.decode()).get("determinism", {})
-        options = json.loads(run.options.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    given = options.get("seed") if isinstance(options, dict) else None
-    body = {key: found[key] for key in ("seed", "data_seed") if isinstance(found, dict) and key in found}
-    return body if given is None else {**body, "seed": given}
+        if run.record.is_file():
+            found = read_record(run.record).job.get("determinism", {})
+        else:
+            given = json.loads(run.options.read_bytes())["seed"]
+            found = tomllib.loads(manifest.decode()).get("determinism", {})
+            found = found if given is None else {**found, "seed": given}
+        return {key: found[key] for key in ("seed", "data_seed") if found.get(key) is not None}
+    except (ReproError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}  # a run that failed before it had any
 
 
 def sha256(content: bytes) -> str:

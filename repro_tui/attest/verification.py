@@ -48,6 +48,8 @@ class Material:
     report: Path | None = None
     manifest: Path | None = None
     run: RunDirectory | None = None
+    bundle: str | None = None
+    """SHA-256 of the bundle that the run lies in."""
 
 
 @dataclass
@@ -225,6 +227,8 @@ def _material(material: Material, stated: Statement) -> list[Finding]:
         found += _stated(stated, report, content)
     else:
         found.append(Finding("report", Status.NOT_CHECKED, "no report.json was at hand"))
+    if material.bundle is not None:
+        found.append(_bundle(material.bundle, stated))
     if material.manifest is not None:
         content = read_bounded(material.manifest, MAX_MANIFEST_BYTES, "the manifest")
         expected = stated.predicate.manifest.sha256
@@ -237,6 +241,13 @@ def _material(material: Material, stated: Statement) -> list[Finding]:
             content = material.run.record.read_bytes()
             found.append(compared("record", "SHA-256 of record.json", record, _sha(content)))
     return found
+
+
+def _bundle(observed: str, stated: Statement) -> Finding:
+    signed = stated.digest_of(statement.BUNDLE)
+    if signed is None:
+        return Finding("bundle", Status.NOT_CHECKED, "the statement is about a run, not about the whole bundle")
+    return compared("bundle", "SHA-256 of the bundle", signed, observed)
 
 
 def _stated(stated: Statement, report: Report, content: bytes) -> list[Finding]:

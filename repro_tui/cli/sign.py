@@ -6,14 +6,10 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from repro_tui.cli import console
 from repro_tui.cli.options import add_runs, chosen_run
 from repro_tui.errors import UsageError
-
-if TYPE_CHECKING:
-    from repro_tui.runs.directory import RunDirectory
 
 ENV_PASSPHRASE = "REPRO_TUI_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 ENV_TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105 - as above
@@ -23,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser("sign", help="sign the verdict of a finished run", allow_abbrev=False)
     parser.add_argument(
-        "name", metavar="RUN", nargs="?", help='id of a run, the beginning of one, its folder, or "last"'
+        "name", metavar="RUN", nargs="?", help='id of a run, the beginning of one, its folder, "last", or a bundle'
     )
     add_runs(parser)
     how = parser.add_mutually_exclusive_group(required=True)
@@ -42,7 +38,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help=f"the passphrase of --key and --new-key is its first line (else ${ENV_PASSPHRASE}, else asked)",
     )
     parser.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, help="default: attestation.dsse.json in the run directory"
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="default: attestation.dsse.json in the run directory, BUNDLE.dsse.json beside a bundle",
     )
     parser.set_defaults(run=run)
 
@@ -57,24 +57,33 @@ def run(arguments: argparse.Namespace) -> int:
         need("sigstore", "sigstore")
     need("sign", "securesystemslib", "cryptography")
     from repro_tui.attest import signing
+    from repro_tui.bundles.reading import looks_like_bundle
+    from repro_tui.cli.bundled import bundled_run
 
     if arguments.new_key is not None:
         _new_key(arguments)
         if arguments.name is None:
             return 0
-    directory = chosen_run(arguments)
-    report, payload = signing.payload(directory)
-    path = (_sign_keyless if arguments.sigstore else _sign)(arguments, directory, payload)
+    given = Path(arguments.name)
+    if looks_like_bundle(given):
+        with bundled_run(given) as (inside, digest):
+            report, payload = signing.payload(inside, bundle=digest)
+        beside = f"{given}."
+    else:
+        directory = chosen_run(arguments)
+        report, payload = signing.payload(directory)
+        beside = f"{directory.path}{os.sep}attestation."
+    path = (_sign_keyless if arguments.sigstore else _sign)(arguments, beside, payload)
     console.say(f"it says: {report.verdict}, {report.experiment.name}, run {report.run.id}")
     console.data(f"{path}\n")
     return 0
 
 
-def _sign(arguments: argparse.Namespace, directory: RunDirectory, payload: bytes) -> Path:
+def _sign(arguments: argparse.Namespace, beside: str, payload: bytes) -> Path:
     from repro_tui.attest import envelope, signing, ssh
     from repro_tui.attest.keys import load_signer
 
-    path: Path = arguments.output or directory.path / envelope.FILE_NAME
+    path: Path = arguments.output or Path(beside + envelope.ENDING)
     if arguments.ssh_key is not None:
         key: Path = arguments.ssh_key
         signature, count = signing.add_signature(path, payload, lambda message: ssh.sign(message, key))
@@ -87,11 +96,11 @@ def _sign(arguments: argparse.Namespace, directory: RunDirectory, payload: bytes
     return path
 
 
-def _sign_keyless(arguments: argparse.Namespace, directory: RunDirectory, payload: bytes) -> Path:
+def _sign_keyless(arguments: argparse.Namespace, beside: str, payload: bytes) -> Path:
     from repro_tui.attest import keyless
     from repro_tui.report.json import write_whole
 
-    path: Path = arguments.output or directory.path / keyless.FILE_NAME
+    path: Path = arguments.output or Path(beside + keyless.ENDING)
     if path.exists():
         raise UsageError(
             "there is an attestation already", where=str(path), hint="remove it, or write another file with -o FILE"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "verify", help="check a signed verdict against its report, manifest and run", allow_abbrev=False
     )
-    parser.add_argument("name", metavar="WHAT", help="a report.json, an attestation, or a run (id, folder, last)")
+    parser.add_argument(
+        "name", metavar="WHAT", help="a report.json, an attestation, a run (id, folder, last), or a bundle"
+    )
     add_runs(parser)
     parser.add_argument(
         "--key", metavar="FILE", type=Path, action="append", default=[], help="a public key that must have signed it"
@@ -43,10 +46,19 @@ def run(arguments: argparse.Namespace) -> int:
     from repro_tui.attest.files import need
 
     need("sign", "securesystemslib", "cryptography")
-    from repro_tui.attest.verification import verify
+    from repro_tui.attest.verification import Material, verify
+    from repro_tui.bundles.reading import looks_like_bundle
+    from repro_tui.cli.bundled import bundled_run
 
     trust = _trust(arguments)
-    result = verify(_material(arguments), trust)
+    given = Path(arguments.name)
+    if looks_like_bundle(given):
+        attestation = arguments.attestation or _beside(f"{given}.", sigstore=bool(arguments.issuer))
+        with bundled_run(given) as (inside, digest):
+            manifest = arguments.manifest or inside.manifest
+            result = verify(Material(attestation, inside.report, manifest, inside, digest), trust)
+    else:
+        result = verify(_material(arguments), trust)
     if arguments.json:
         console.data(json.dumps(_body(result), indent=2, ensure_ascii=False) + "\n")
     else:
@@ -93,7 +105,7 @@ def _material(arguments: argparse.Namespace) -> Material:
     else:
         folder = chosen_run(arguments).path
         report = folder / "report.json"
-    attestation = attestation or _beside(folder, sigstore=bool(arguments.issuer))
+    attestation = attestation or _beside(f"{folder}{os.sep}attestation.", sigstore=bool(arguments.issuer))
     manifest: Path = arguments.manifest or folder / "manifest.toml"
     whole = report.name == "report.json" and looks_like_a_run(folder)
     return Material(
@@ -104,17 +116,19 @@ def _material(arguments: argparse.Namespace) -> Material:
     )
 
 
-def _beside(folder: Path, *, sigstore: bool) -> Path:
+def _beside(beginning: str, *, sigstore: bool) -> Path:
+    """Return the attestation whose path begins so; raises UsageError."""
     from repro_tui.attest import envelope, keyless
 
-    names = [envelope.FILE_NAME, keyless.FILE_NAME]
-    for name in reversed(names) if sigstore else names:
-        if (folder / name).exists():
-            return folder / name
+    places = [Path(beginning + ending) for ending in (envelope.ENDING, keyless.ENDING)]
+    for place in reversed(places) if sigstore else places:
+        if place.exists():
+            return place
     raise UsageError(
         "there is no attestation: nobody signed this, or the file was not sent along",
-        where=str(folder),
-        hint=f"looked for {' and '.join(names)}; --attestation FILE names another, `repro-tui sign` makes one",
+        where=str(places[0].parent),
+        hint=f"looked for {' and '.join(place.name for place in places)}; --attestation FILE names another, "
+        "`repro-tui sign` makes one",
     )
 
 
@@ -168,6 +182,10 @@ def _shows(result: Verification) -> list[str]:
         shown.append("report.json is, byte for byte, the one that the statement names")
     if "manifest" in held:
         shown.append("the manifest is, byte for byte, the one that the statement names")
+    if "bundle" in held:
+        shown.append(
+            "the bundle is, byte for byte, the one that the statement names: manifest, code, data and image too"
+        )
     if "events" in held:
         shown.append("the run directory agrees with its report: events, metrics, and what of the files is still there")
     return shown or ["nothing that is at hand could be compared"]

@@ -41,10 +41,14 @@ def test_what_it_says_names_no_path_of_the_machine(run: RunDirectory) -> None:
 
 
 def test_the_seed_of_the_command_line_counts(run: RunDirectory) -> None:
+    run.record.unlink()
+    manifest = run.manifest.read_bytes()
+    assert statement.seeds(run, manifest) == {"seed": 7}
     run.options.write_text('{"seed": 12}')
-    assert statement.seeds(run, run.manifest.read_bytes()) == {"seed": 12}
-    run.options.write_text("no JSON")
-    assert statement.seeds(run, run.manifest.read_bytes()) == {}
+    assert statement.seeds(run, manifest) == {"seed": 12}
+    for content in ("no JSON", "[]", "{}"):
+        run.options.write_text(content)
+        assert statement.seeds(run, manifest) == {}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from repro_tui.bundles import packing
+from repro_tui.bundles.contents import Gathered, add_experiment
+from repro_tui.bundles.index import Index, Pinned
 from repro_tui.cli.main import main
+from repro_tui.manifest.loading import load
+from repro_tui.runs.directory import RunDirectory
 from tests.cli.project import Project
 
 
@@ -46,6 +51,61 @@ def test_whatever_is_named_is_found(what: str, capsys: pytest.CaptureFixture[str
     assert out.startswith("VERIFIED: signed by key.pem.pub (")
     assert "What was signed: REPRODUCED (exit code 0)" in out
     assert "This does not show:\n  - that the run happened as it is told" in out
+
+
+def bundle(path: Path) -> Path:
+    """Write a bundle of the run: the experiment and what of the run is shared, without an image."""
+    loaded, found = load(Path("tiny.toml").absolute()), Gathered()
+    manifest = add_experiment(found, loaded)
+    packing._add_run(found, RunDirectory(only_run()), loaded)
+    index = Index(
+        experiment=loaded.manifest.experiment.name,
+        manifest=Pinned(path=manifest, sha256=loaded.sha256),
+        image="parts",
+        made_by="a test",
+        files=found.members,
+        left_out=[],
+    )
+    return packing._write(path, index, found, lambda done, total, text: None).path
+
+
+def test_a_bundle_is_signed_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = bundle(tmp_path / "tiny.repro.tar")
+    assert main(["sign", str(packed), "--key", "key.pem"]) == 0
+    attestation = tmp_path / "tiny.repro.tar.dsse.json"
+    assert capsys.readouterr().out == f"{attestation}\n"
+    words = ["verify", str(packed), "--key", "key.pem.pub"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "bundle            holds" in out
+    assert "events            holds" in out
+    assert "the bundle is, byte for byte, the one that the statement names" in out
+    run_only = ["--attestation", str(only_run() / "attestation.dsse.json")]
+    assert main([*words, *run_only]) == 1  # a bundle has the report without paths of the author's machine
+    assert capsys.readouterr().out.startswith("REFUSED: report")
+
+    other = bundle(tmp_path / "other.repro.tar")
+    other.write_bytes(other.read_bytes().replace(b"A tiny experiment", b"A tidy experiment"))
+    assert main(["verify", str(other), "--attestation", str(attestation), "--key", "key.pem.pub"]) == 2
+    assert "error:" in capsys.readouterr().err
+    attestation.unlink()
+    assert main(words) == 2
+    assert "looked for tiny.repro.tar.dsse.json" in capsys.readouterr().err
+
+
+def test_another_bundle_of_the_same_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = bundle(tmp_path / "tiny.repro.tar")
+    assert main(["sign", str(packed), "--key", "key.pem"]) == 0
+    manifest = Path("tiny.toml")
+    before = manifest.read_bytes()
+    try:
+        manifest.write_bytes(before + b"# another\n")
+        bundle(packed)
+    finally:
+        manifest.write_bytes(before)
+    capsys.readouterr()
+    assert main(["verify", str(packed), "--key", "key.pem.pub"]) == 1
+    assert capsys.readouterr().out.startswith("REFUSED: bundle: SHA-256 of the bundle is ")
 
 
 def test_without_a_key_it_is_not_verified(capsys: pytest.CaptureFixture[str]) -> None:
