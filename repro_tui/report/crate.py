@@ -80,8 +80,8 @@ def of_run(run: RunDirectory, report: Report, folder: Path, *, agents: Sequence[
             wanted.append(_Wanted(f"out/{below}", output.name, "output", run.out, sha256=output.sha256, source=below))
     page = html.render(report, gather.beside(run, report)).encode()
     wanted.append(_Wanted("report.html", "The report as a page", "report", content=page))
-    _write(folder, [*wanted, *_described(manifest)], manifest, report, agents)
-    return left_out
+    gone = _write(folder, [*wanted, *_described(manifest)], manifest, report, agents)
+    return left_out + gone
 
 
 def of_manifest(loaded: LoadedManifest, folder: Path) -> None:
@@ -111,8 +111,8 @@ def _described(manifest: Manifest) -> Iterator[_Wanted]:
 
 def _write(
     folder: Path, wanted: Sequence[_Wanted], manifest: Manifest, report: Report | None, agents: Sequence[str] | None
-) -> None:
-    """Write everything beside the folder first: what is there under its name is whole."""
+) -> list[str]:
+    """Write everything beside the folder first, so that it is whole under its name. Return what is gone, in words."""
     folder = folder.absolute()
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise UsageError(
@@ -122,7 +122,8 @@ def _write(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        files = [file for each in wanted if (file := _put(made, each)) is not None]
+        put = [(each, _put(made, each)) for each in wanted]
+        files = [file for _, file in put if file is not None]
         (made / rocrate.FILE_NAME).write_bytes(rocrate.metadata(files, manifest, report, agents=agents))
         made.chmod(0o755)
         with suppress(FileNotFoundError):
@@ -133,22 +134,24 @@ def _write(
     finally:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
+    return [f"{each.name}: {each.path} is no longer there" for each, file in put if file is None and each.sha256]
 
 
 def _put(root: Path, wanted: _Wanted) -> rocrate.CrateFile | None:
     """Copy or make a file; None where a run does not have it."""
     target = root / wanted.path
-    target.parent.mkdir(parents=True, exist_ok=True)
     if wanted.root is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(wanted.content)
         sha256, size = hashlib.sha256(wanted.content).hexdigest(), len(wanted.content)
     else:
         try:
             source = open_output(wanted.root, wanted.source or wanted.path)
         except ValueError as error:
-            if wanted.sha256 is None and wanted.role != "manifest":
-                return None
-            raise InfrastructureError(str(error), where=str(wanted.root)) from None
+            if wanted.role == "manifest":
+                raise InfrastructureError(str(error), where=str(wanted.root)) from None
+            return None
+        target.parent.mkdir(parents=True, exist_ok=True)
         with source, target.open("wb") as copy:
             sha256, size = _copy(source, copy)
     if wanted.sha256 is not None and sha256 != wanted.sha256:
