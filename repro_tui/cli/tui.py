@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             hint="`repro-tui run MANIFEST` and `repro-tui attach RUN` need none; `repro-tui --help` lists the rest",
         )
     terminal.prepare()
+    terminal.hasten()
     from repro_tui.tui import settings
     from repro_tui.tui.app import ReproApp
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import App, SystemCommand
@@ -20,15 +19,14 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
-from repro_tui.errors import ReproError, from_os_error
+from repro_tui.errors import ReproError
 from repro_tui.runs.directory import RunDirectory
-from repro_tui.tui import actions, settings
+from repro_tui.tui import actions, settings, terminal
 from repro_tui.tui.plain import Ascii
 from repro_tui.tui.settings import Settings
 
-if TYPE_CHECKING:
-    from repro_tui.manifest.loading import LoadedManifest
-    from repro_tui.pipeline.plan import Options
+SETTLED_S = 1.0
+"""By then the first picture is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +83,9 @@ class ReproApp(App[str], inherit_bindings=False):
         for problem in self.preferences.problems:
             self.notify(problem, title="settings", severity="warning")
         self._survive_the_terminal()
+        # the terminal was the shell's: nothing of what was drawn is there any more
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
+        self.set_timer(SETTLED_S, terminal.settle)
         if self.opening.run is not None:
             self.show_run(self.opening.run)
         elif self.opening.manifest is not None:
@@ -147,28 +148,12 @@ class ReproApp(App[str], inherit_bindings=False):
 
         self.push_screen(CompareScreen(left, right))
 
-    def start(self, loaded: LoadedManifest, options: Options) -> None:
-        """Make a run directory, start its worker, and show it; an error is shown instead."""
-        from repro_tui.pipeline import launch, worker
-
-        try:
-            run = launch.prepare(self.opening.runs, loaded, options)
-            process = worker.spawn(run)
-        except (ReproError, OSError) as error:
-            self.explain(error if isinstance(error, ReproError) else from_os_error(error))
-            return
-        # it outlives us; while we are here somebody waits for it, so that it does not stay as a zombie
-        threading.Thread(target=process.wait, name=f"wait-{run.id}", daemon=True).start()
-        self.show_run(run)
-
     def rerun(self, run: RunDirectory) -> None:
-        """Start a run again with the options it had, from its manifest as it is now."""
-        from repro_tui.manifest.loading import load
-        from repro_tui.pipeline.plan import Options
+        """Start a run again with the options it had, from its manifest as it is now; an error is shown instead."""
+        from repro_tui.tui import starting
 
         try:
-            options = Options.read(run.options)
-            self.start(load(Path(options.manifest)), options)
+            self.show_run(starting.rerun(run))
         except ReproError as error:
             self.explain(error)
 

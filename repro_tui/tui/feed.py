@@ -54,6 +54,8 @@ class RunFeed:
         self._reader = RunReader(run, listener=self._listen)
         self.calm = False
         """Nobody looks closely: poll less often."""
+        self.caught_up = False
+        """Whether the run was read to its end once, and looked at whether its worker lives."""
         self.heard_at = 0.0
         """When a stage last said anything, in its log, its metrics or an event; samples of resources do not count."""
         self._target = target
@@ -101,6 +103,7 @@ class RunFeed:
             # the first burst of a long run becomes one message
             if (new and not first) or ended or (first and not new):
                 self._target.post_message(Changed())
+            self.caught_up = self.caught_up or not new
             if ended:
                 return
             if not new:

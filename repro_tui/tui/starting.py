@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from repro_tui.errors import from_os_error
 from repro_tui.manifest.loading import LoadedManifest, load
 from repro_tui.pipeline import launch, worker
 from repro_tui.pipeline.plan import Options
@@ -53,5 +54,8 @@ def rerun(run: RunDirectory) -> RunDirectory:
 def _go(runs: Path, loaded: LoadedManifest, options: Options) -> RunDirectory:
     run = launch.prepare(runs, loaded, options)
     _workers[:] = [process for process in _workers if process.poll() is None]
-    _workers.append(worker.spawn(run))
+    try:
+        _workers.append(worker.spawn(run))
+    except OSError as error:
+        raise from_os_error(error) from error
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import MutableMapping
@@ -29,3 +30,15 @@ def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
     if any(environment.get(name) for name in _REMOTE):
         environment.setdefault("TEXTUAL_FPS", _REMOTE_FPS)
         environment.setdefault("TEXTUAL_ANIMATIONS", "none")
+
+
+def hasten() -> None:
+    """Collect no garbage until the first picture is there: what is loaded for it stays anyway."""
+    gc.disable()
+
+
+def settle() -> None:
+    """Collect garbage again, but never what was loaded for the first picture."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()

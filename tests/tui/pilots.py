@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
 
@@ -60,19 +61,21 @@ async def until_screen(pilot: Pilot[str], scope: str) -> None:
     await until(pilot, lambda: scope_of(pilot.app.screen) == scope, f"the screen {scope!r}")
 
 
+def _quiet(app: App[str]) -> bool:
+    """Say whether no thread reads or looks at anything, and no screen has something that it has not drawn."""
+    working = any(worker._thread_worker and not worker.is_finished for worker in app.workers)
+    return not working and all(getattr(screen, "settled", True) for screen in app.screen_stack)
+
+
 async def at_rest(pilot: Pilot[str]) -> str:
-    """Wait until the screen no longer changes and what it needs is read; return it as text."""
-    await until(pilot, lambda: getattr(pilot.app.screen, "pinned", "") is not None, "what the manifest pins")
-    before, same = "", 0
+    """Wait until all that there is to read is read and drawn; return the screen as text."""
+    before, now = "", "not yet"
     give_up_at = time.monotonic() + PATIENCE_S
-    while same < 4:
-        assert time.monotonic() < give_up_at, f"it does not come to rest:\n{before}"
-        await asyncio.sleep(0.15)
+    while now != before or not _quiet(pilot.app):
+        assert time.monotonic() < give_up_at, f"it does not come to rest:\n{now}"
         await pilot.pause()
-        now = text_of(pilot.app)
-        same = same + 1 if now == before else 0
-        before = now
-    return before
+        before, now = now, text_of(pilot.app)
+    return now
 
 
 def front(pilot: Pilot[str], kind: type[_Kind]) -> _Kind:

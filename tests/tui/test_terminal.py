@@ -47,7 +47,8 @@ def test_it_sleeps_and_wakes(open_terminal: OpenTerminal, recorded: Recorded) ->
     terminal.command(["echo", "as", "ever"])
     terminal.wait_for(r"(?m)^as ever")
     terminal.command(["fg"])
-    terminal.wait_for("math domain error")
+    for part in ("1 Stages", "math domain error", "4 Resources", "? Help"):  # all of it, also what has not changed
+        terminal.wait_for(re.escape(part))
     terminal.keys("q")
     terminal.wait_for_prompt()
 

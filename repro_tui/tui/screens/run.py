@@ -45,8 +45,6 @@ WIDE, TALL = 100, 32
 DRAW_S, CALM_HEAD_S, CALM_S = 0.25, 1.0, 2.0
 """Between two drawings; of the first line and of the rest when nobody has done anything for `CALM_AFTER_S`."""
 CALM_AFTER_S = 5.0
-LATER_S = 0.3
-"""Until what is not needed for the first picture is loaded."""
 
 
 class RunScreen(Screen[None]):
@@ -101,7 +99,7 @@ class RunScreen(Screen[None]):
             line.ascii = self._app.ascii
         self.feed.start()
         self.set_interval(DRAW_S, self._draw)
-        self.set_timer(LATER_S, self._read_manifest)
+        self.call_after_refresh(self._read_manifest)
         self._arrange()
         self.query_one(f"#{self._pane}").focus()
 
@@ -123,6 +121,8 @@ class RunScreen(Screen[None]):
     @on(Changed)
     def _take(self) -> None:
         self._stale = True
+        if self.snapshot is None:  # somebody waits for the first picture
+            self._draw()
 
     def on_resize(self) -> None:
         """Choose the layout."""
@@ -131,6 +131,16 @@ class RunScreen(Screen[None]):
     @property
     def _app(self) -> ReproApp:
         return cast("ReproApp", self.app)
+
+    @property
+    def settled(self) -> bool:
+        """Say whether all there is to read was read and is drawn."""
+        log, read = (
+            self.query_one(StageLog),
+            self.snapshot is not None and self.feed.caught_up and self.pinned is not None,
+        )
+        known = read and self.pinned is not None and not self._stale
+        return known and log.settled and self.query_one(Metrics).settled
 
     # --- drawing ------------------------------------------------------------------------------------------------------
 

@@ -211,14 +211,7 @@ class VerdictScreen(Screen[None]):
 
     def action_rerun(self) -> None:
         """Start it again, and go to the new run."""
-        from repro_tui.tui.starting import rerun
-
-        try:
-            run = rerun(self.run)
-        except ReproError as error:
-            self._app.explain(error)
-        else:
-            self._app.show_run(run)
+        self._app.rerun(self.run)
 
     def action_back(self) -> None:
         """Leave."""

@@ -73,6 +73,11 @@ class Chart(Widget):
         """The line above the chart, with the newest values."""
         return caption(self._curves, band=self._band, log=self.log_y, ascii=self.ascii)
 
+    @property
+    def settled(self) -> bool:
+        """Say whether it draws what it was last given."""
+        return self._later is None
+
     def _draw_now(self) -> None:
         if self._later is not None:
             self._later.stop()

@@ -78,8 +78,10 @@ class LogCanvas(ScrollView, can_focus=True):
         self._window: Drawn | None = None
         self._widest = 0
         self._generation = 0
-        self._frozen_at = 0
+        self._frozen_at = 0  # how many lines there were
+        self._read_through = False
         self._moving = False
+        self._anchor: int | None = None  # the line that stays a third down until somebody moves
         self._wanted: tuple[int, bool] | None = None  # a match to go to when it is found: from which line, forward
         self._status = ""
 
@@ -97,6 +99,7 @@ class LogCanvas(ScrollView, can_focus=True):
         reader.find(kept[1].query if kept[1] is not None else None)
         self.reader = reader
         self._generation = 0
+        self._read_through = False
         self.follow = True
         if self.is_mounted:
             reader.start()
@@ -107,7 +110,7 @@ class LogCanvas(ScrollView, can_focus=True):
         if self.reader is not None:
             self.reader.stop()
         self.reader = None
-        self._selection = self._wanted = None
+        self._selection = self._wanted = self._anchor = None
         self._widest = 0
         self._fit()
 
@@ -132,13 +135,17 @@ class LogCanvas(ScrollView, can_focus=True):
             return
         if self._generation != message.reader.index.generation:
             self._generation = message.reader.index.generation
-            self._selection = self._wanted = None
+            self._selection = self._wanted = self._anchor = None
             self._frozen_at = 0
+        caught_up = message.reader.caught_up  # asked before the lines are counted: what comes between is new
+        if not self._read_through:
+            self._frozen_at = self._lines
+        self._read_through = caught_up
         self._fit()
         self.seek()
 
     def _fit(self) -> None:
-        """Make the scrollable area what there is to show; where it is followed, go to its end."""
+        """Make the scrollable area what there is to show; go to its end where it is followed, else to the anchor."""
         rows, height = self._rows, self.scrollable_size.height
         self._moving = True
         try:
@@ -148,6 +155,9 @@ class LogCanvas(ScrollView, can_focus=True):
                 self.virtual_size = Size(0 if self.wrap else self._widest + 1, rows)
             if self.follow:
                 self.scroll_to(y=self.max_scroll_y)
+            elif self._anchor is not None and self.reader is not None:
+                row = self.reader.row(self._anchor)
+                self.scroll_to(y=row if self.wrap else max(0, row - height // 3))
         finally:
             self._moving = False
         self._aim()
@@ -171,6 +181,10 @@ class LogCanvas(ScrollView, can_focus=True):
         return len(self.reader) if self.reader is not None else 0
 
     @property
+    def _lines(self) -> int:
+        return len(self.reader.index) if self.reader is not None else 0
+
+    @property
     def status(self) -> str:
         """Where one is, in words."""
         reader, rows = self.reader, self._rows
@@ -179,7 +193,7 @@ class LogCanvas(ScrollView, can_focus=True):
         return status(
             reader,
             follow=self.follow,
-            new=rows - self._frozen_at,
+            new=rows - reader.row(self._frozen_at),
             bottom=self._bottom,
             selection=self._selection,
         )
@@ -277,16 +291,16 @@ class LogCanvas(ScrollView, can_focus=True):
 
     def watch_follow(self, follow: bool) -> None:
         """Go to the end, or remember where it was left."""
-        self._frozen_at = self._rows
+        self._frozen_at = self._lines
         if follow:
-            self._wanted = None
+            self._wanted = self._anchor = None
         self._fit()
 
     def watch_wrap(self) -> None:
         """Keep the row at the top where it is, or the end."""
         top = self._window[0][0] if self._window else 0
         self._fit()
-        if not self.follow:
+        if not self.follow and self._anchor is None:
             self._move(max(0, top))
 
     def on_resize(self) -> None:
@@ -300,6 +314,8 @@ class LogCanvas(ScrollView, can_focus=True):
 
     def _scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> bool:
         """Scroll at once, by key or wheel: an animation would be stopped by the next line that comes."""
+        if not self._moving:
+            self._anchor = None
         scrolled = super()._scroll_to(x, y, **{**options, "animate": False})
         self._aim()
         return scrolled

@@ -7,7 +7,7 @@
     view.filter(text, regex=False), clear_filter()         find and filter raise BadPatternError with words for people
     view.go_top(), go_bottom(), go_to(line)
     view.copy() -> int                          lines put on the clipboard: the selected ones, else those on the screen
-    view.extend_selection(by)                   from the keyboard; with the mouse: click, drag, shift+click
+                                                they are selected by click, drag, shift+click
     view.status -> str                          "FOLLOW  5,120 lines", "+312 new  3 of 5,120  match 2 of 17"
     LogView.Changed                             the status is another; it is the border's subtitle already
     view.ascii = True                           no character beyond ASCII is drawn
@@ -36,6 +36,7 @@ class LogView(LogCanvas):
     def go_top(self) -> None:
         """Go to the first line."""
         self.follow = False
+        self._anchor = None
         self._move(0)
 
     def go_bottom(self) -> None:
@@ -44,15 +45,13 @@ class LogView(LogCanvas):
         self._fit()
 
     def go_to(self, line: int) -> None:
-        """Select a line and show it, two thirds of the screen below it."""
+        """Select a line and keep it a third down, whatever is read and however high this is, until somebody moves."""
         if self.reader is None:
             return
-        row = self.reader.row(line)
         self.follow = False
         self._selection = (line, line)
-        if not self._top <= row <= self._bottom:
-            self._move(row if self.wrap else max(0, row - self.scrollable_size.height // 3))
-        self._redraw()
+        self._anchor = line
+        self._fit()
 
     # --- finding and filtering --------------------------------------------------------------------------------------
 
@@ -116,6 +115,16 @@ class LogView(LogCanvas):
             self.go_to(scan.lines[place])
         self._redraw()
 
+    @property
+    def settled(self) -> bool:
+        """Say whether the file was read, what is looked for was found or is not there, and all of it is drawn."""
+        reader = self.reader
+        if reader is None:
+            return True
+        scans = [scan for scan in (reader.filter, reader.search) if scan is not None]
+        done = self._read_through and all(scan.done(reader.index) for scan in scans)
+        return done and self._wanted is None and self._status == self.status
+
     def filter(self, text: str, *, regex: bool = False) -> None:
         """Show only lines that match."""
         self._keep(Query(text, regex=regex) if text else None)
@@ -129,11 +138,10 @@ class LogView(LogCanvas):
             return
         line = self._selection[1] if self._selection is not None else self.reader.line(self._top)
         self.reader.keep(query)
-        self._frozen_at = 0
+        self._frozen_at = self._lines
+        if not self.follow:
+            self._anchor = line
         self._fit()
-        if query is None and not self.follow:
-            self._frozen_at = self._rows
-            self._move(max(0, self.reader.row(line) - self.scrollable_size.height // 3))
 
     # --- selecting and copying --------------------------------------------------------------------------------------
 
@@ -143,6 +151,7 @@ class LogView(LogCanvas):
         if line is None or event.button != 1:
             return
         self.follow = False
+        self._anchor = None
         self._selection = (self._selection[0] if event.shift and self._selection is not None else line, line)
         self.capture_mouse()
         self._redraw()
@@ -165,24 +174,6 @@ class LogView(LogCanvas):
             return None
         row = self._window[place.y][0]
         return self.reader.line(row) if 0 <= row < self._rows else None
-
-    def extend_selection(self, by: int) -> None:
-        """Select more lines, or fewer; where none is selected, the last on the screen."""
-        if self.reader is None or not self._rows:
-            return
-        if self._selection is None:
-            self.go_to(self.reader.line(self._bottom))
-            return
-        row = min(max(0, self.reader.row(self._selection[1]) + by), self._rows - 1)
-        began = self._selection[0]
-        self.go_to(self.reader.line(row))
-        self._selection = (began, self.reader.line(row))
-        self._redraw()
-
-    def clear_selection(self) -> None:
-        """Select nothing."""
-        self._selection = None
-        self._redraw()
 
     def copy(self) -> int:
         """Put the selected lines on the clipboard, or else those on the screen; return how many."""
