@@ -12,13 +12,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from repro_tui.artifacts.distributions import Distributions, in_parallel
+from repro_tui.artifacts.measuring import Measured, Measuring
 from repro_tui.artifacts.mirrors import Mirror
 from repro_tui.artifacts.packages import Deb, DebPin, Wheel, WheelPin, WheelTarget
 from repro_tui.artifacts.retrieval import Retrieval
 from repro_tui.artifacts.sources.apt import ENV_DEBIAN_MIRROR
 from repro_tui.artifacts.sources.base import Context, Progress, throttled
 from repro_tui.artifacts.store import Store, disk_errors
-from repro_tui.manifest.models import Artifact
+from repro_tui.manifest.models import Artifact, Source
 
 
 class Fetcher:
@@ -54,6 +55,7 @@ class Fetcher:
         )
         folders = [Mirror(folder) for folder in mirrors]
         self._distributions = Distributions(self._context, folders, offline=offline)
+        self._measuring = Measuring(self._context, self._distributions, offline=offline, target=self._target)
         self._retrieval = Retrieval(self._context, self._distributions, folders, offline=offline, target=self._target)
 
     def stop(self) -> None:
@@ -67,6 +69,13 @@ class Fetcher:
         has it.
         """
         return self._retrieval.artifact(artifact)
+
+    def measure(self, name: str, sources: Sequence[Source]) -> Measured:
+        """Return what an artifact that is not pinned yet is, by the first of its sources that has it.
+
+        Raises ArtifactUnavailableError when none has.
+        """
+        return self._measuring.measure(name, sources)
 
     def artifacts(self, artifacts: Sequence[Artifact]) -> list[Path]:
         """Return several artifacts, in order, fetched two at a time; raises as `artifact` does."""

@@ -6,7 +6,7 @@ import hashlib
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from repro_tui.errors import ManifestError
 from repro_tui.manifest.checks import builtin_task, cross_problems
 from repro_tui.manifest.lines import Lines
+from repro_tui.manifest.loose import Loose, filled, loose_keys
 from repro_tui.manifest.marks import marked_problems
 from repro_tui.manifest.models import Manifest
 from repro_tui.manifest.paths import parse_path, resolve_names
@@ -71,14 +72,18 @@ def load(path: Path) -> LoadedManifest:
     """Return the manifest in a file; raises ManifestError whose `problems` are all that are to be found in it."""
     inspection = inspect(path)
     if inspection.loaded is None:
-        count = len(inspection.problems)
-        raise ManifestError(
-            f"{path} has {count} problem{'s' if count > 1 else ''}",
-            where=str(path),
-            hint="docs/manifest.md describes every key",
-            problems=[problem.block(str(path)) for problem in inspection.problems],
-        )
+        raise _refused(path, inspection.problems)
     return inspection.loaded
+
+
+def _refused(path: Path, problems: Sequence[Problem]) -> ManifestError:
+    count = len(problems)
+    return ManifestError(
+        f"{path} has {count} problem{'s' if count > 1 else ''}",
+        where=str(path),
+        hint="docs/manifest.md describes every key",
+        problems=[problem.block(str(path)) for problem in problems],
+    )
 
 
 def inspect(path: Path) -> Inspection:
@@ -88,12 +93,44 @@ def inspect(path: Path) -> Inspection:
         return Inspection(None, (read,))
     content, text, data = read
     lines = Lines(text)
-    record, problems = pinned_file_problems(data, lines, lambda relative: resolve_beside(path, relative))
-    manifest, found = _validate(data, lines)
-    problems = [*found, *problems, *cross_problems(data, lines), *marked_problems(lines)]
+
+    def resolve(relative: str) -> Path:
+        return resolve_beside(path, relative)
+
+    loose = loose_keys(data, resolve)
+    locked = {**data, "environment": {}} if any(each.path[-1] == "lock" for each in loose) else data
+    record, problems = pinned_file_problems(locked, lines, resolve)
+    manifest, found = _judge(data, lines, loose)
+    problems = [*found, *problems, *(each.problem(lines, str(path)) for each in loose)]
     if problems or manifest is None:
         return Inspection(None, tuple(sort_problems(problems)))
     return Inspection(LoadedManifest(manifest, path, text, hashlib.sha256(content).hexdigest(), record), ())
+
+
+def load_loose(path: Path) -> tuple[LoadedManifest, list[Loose]]:
+    """Return a manifest that may be loose, and what is; in the place of a loose pin stands one of zeros.
+
+    Files beside the manifest are not compared with their pins, and it has no record: that is for who locks it. Raises
+    ManifestError for every problem that locking does not solve.
+    """
+    read = read_toml(path)
+    problems, loose, manifest = [], list[Loose](), None
+    if isinstance(read, Problem):
+        problems = [read]
+    else:
+        lines = Lines(read[1])
+        loose = loose_keys(read[2], lambda relative: resolve_beside(path, relative))
+        manifest, problems = _judge(read[2], lines, loose)
+    if problems or manifest is None or isinstance(read, Problem):
+        raise _refused(path, sort_problems(problems))
+    return LoadedManifest(manifest, path, read[1], hashlib.sha256(read[0]).hexdigest(), None), loose
+
+
+def _judge(data: Mapping[str, Any], lines: Lines, loose: list[Loose]) -> tuple[Manifest | None, list[Problem]]:
+    """Return the manifest with its loose keys filled in, and what is wrong besides them."""
+    whole = filled(data, loose)
+    manifest, problems = _validate(whole, lines)
+    return manifest, [*problems, *cross_problems(whole, lines), *marked_problems(lines)]
 
 
 def read_toml(path: Path) -> tuple[bytes, str, dict[str, Any]] | Problem:
