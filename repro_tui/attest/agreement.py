@@ -8,9 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from repro_tui.attest.files import UnreadableError, read_bounded
 from repro_tui.attest.statement import sha256
 from repro_tui.errors import ExitCode, ReproError
 from repro_tui.manifest.canonical import digest
+from repro_tui.manifest.loading import MAX_BYTES as MAX_MANIFEST_BYTES
+from repro_tui.manifest.record import MAX_BYTES as MAX_RECORD_BYTES
 from repro_tui.manifest.record import read_record
 from repro_tui.report.build import build_report
 from repro_tui.report.model import Report
@@ -47,7 +50,7 @@ def findings(run: RunDirectory, report: Report) -> list[Finding]:
         _events(run, report),
         _environment(run, report),
         *_record(run, report),
-        *(_output(run.out, name, path, sha) for name, path, sha in _outputs(report)),
+        *(file_below(run.out, f"output {name}", f"out/{path}", path, sha) for name, path, sha in _outputs(report)),
     ]
 
 
@@ -65,9 +68,9 @@ def short(digest_: str | None) -> str:
 
 def _manifest(run: RunDirectory, report: Report) -> Finding:
     try:
-        observed = sha256(run.manifest.read_bytes())
-    except OSError as error:
-        return Finding("manifest", Status.NOT_CHECKED, f"{run.manifest} cannot be read: {error.strerror}")
+        observed = sha256(read_bounded(run.manifest, MAX_MANIFEST_BYTES, "the manifest"))
+    except UnreadableError as error:
+        return Finding("manifest", Status.NOT_CHECKED, f"{run.manifest}: {error.message}")
     return compared("manifest", "SHA-256 of manifest.toml", report.manifest.sha256, observed)
 
 
@@ -119,6 +122,7 @@ def _environment(run: RunDirectory, report: Report) -> Finding:
     if not run.environment.is_file():
         return Finding("environment", Status.NOT_CHECKED, "environment.json is not here")
     try:
+        read_bounded(run.environment, MAX_RECORD_BYTES, "the environment's summary")
         observed = environment_hash(read_summary(run.environment))
     except (ReproError, ValueError, RecursionError) as error:
         return Finding("environment", Status.DIFFERS, f"environment.json: {error}")
@@ -143,10 +147,11 @@ def _outputs(report: Report) -> list[tuple[str, str, str]]:
     return [(output.name, output.path, output.sha256) for output in report.outputs if output.sha256 is not None]
 
 
-def _output(out: Path, name: str, path: str, expected: str) -> Finding:
+def file_below(folder: Path, name: str, shown: str, path: str, expected: str) -> Finding:
+    """Return whether a file below a folder has a digest; no link is followed out of the folder."""
     try:
-        with open_output(out, path) as file:
+        with open_output(folder, path) as file:
             observed = hashlib.file_digest(file, "sha256").hexdigest()
     except (ValueError, OSError):
-        return Finding(f"output {name}", Status.NOT_CHECKED, f"out/{path} is not here")
-    return compared(f"output {name}", f"SHA-256 of out/{path}", expected, observed)
+        return Finding(name, Status.NOT_CHECKED, f"{shown} is not here")
+    return compared(name, f"SHA-256 of {shown}", expected, observed)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +21,7 @@ from repro_tui.manifest.canonical import canonical
 from repro_tui.manifest.record import read_record
 from repro_tui.report.model import Report
 from repro_tui.runs.directory import RunDirectory
+from repro_tui.verify.metrics import open_output
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:repro-tui:verdict:v1"
@@ -94,6 +96,9 @@ def build(run: RunDirectory, report: Report, report_bytes: bytes, *, bundle: str
         files[IMAGE] = report.image.manifest_digest.removeprefix("sha256:")
     if bundle is not None:
         files[BUNDLE] = bundle
+    for name in seed_reports(report):
+        with suppress(OSError, ValueError), open_output(run.path, name) as file:
+            files[name] = hashlib.file_digest(file, "sha256").hexdigest()
     files |= {f"out/{output.path}": output.sha256 for output in report.outputs if output.sha256 is not None}
     return canonical(
         {
@@ -124,8 +129,16 @@ def predicate(report: Report, report_bytes: bytes) -> dict[str, Any]:
         "engine": report.engine and report.engine.name,
         "hardware": {key: report.host[key] for key in _HARDWARE if key in report.host},
     }
+    if body.get("series") is not None:
+        stated["series"] = body["series"]
     exact: dict[str, Any] = json.loads(canonical(_exact(stated)))
     return exact
+
+
+def seed_reports(report: Report) -> list[str]:
+    """Return the places of the reports of a series' runs below its own folder; none of a single run."""
+    series = report.model_dump(mode="json").get("series") or {}
+    return [f"{seed['run']}/{REPORT}" for seed in series.get("seeds", ())]
 
 
 def read(payload: bytes) -> Statement:

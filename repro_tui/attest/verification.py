@@ -17,6 +17,7 @@ from repro_tui.attest.keys import PublicKey
 from repro_tui.attest.statement import Statement
 from repro_tui.errors import ExitCode
 from repro_tui.manifest.loading import MAX_BYTES as MAX_MANIFEST_BYTES
+from repro_tui.manifest.record import MAX_BYTES as MAX_RECORD_BYTES
 from repro_tui.report.model import Report
 from repro_tui.runs.directory import RunDirectory
 
@@ -238,8 +239,11 @@ def _material(material: Material, stated: Statement) -> list[Finding]:
     if material.run is not None and report is not None:
         found += [each for each in agreement.findings(material.run, report) if each.name != "manifest"]
         if (record := stated.digest_of(statement.RECORD)) is not None and material.run.record.is_file():
-            content = material.run.record.read_bytes()
+            content = read_bounded(material.run.record, MAX_RECORD_BYTES, "the record")
             found.append(compared("record", "SHA-256 of record.json", record, _sha(content)))
+        for name in statement.seed_reports(report):
+            if (digest := stated.digest_of(name)) is not None:
+                found.append(agreement.file_below(material.run.path, f"seed {name.split('/')[-2]}", name, name, digest))
     return found
 
 

@@ -138,10 +138,7 @@ def _is_report(path: Path) -> bool:
 
     if path.name == "report.json":
         return True
-    try:
-        value = parse_json(read_bounded(path, _SNIFF_BYTES, "the file"), where=str(path), what="the file")
-    except UsageError:
-        return False
+    value = parse_json(read_bounded(path, _SNIFF_BYTES, "the file"), where=str(path), what="the file")
     return isinstance(value, dict) and "verdict" in value
 
 
