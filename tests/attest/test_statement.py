@@ -6,6 +6,7 @@ import json
 import pytest
 
 from repro_tui.attest import signing, statement
+from repro_tui.report.model import Report
 from repro_tui.runs.directory import RunDirectory
 
 
@@ -72,3 +73,20 @@ def test_another_statement_is_refused_by_its_type(run: RunDirectory, change: dic
 def test_a_payload_that_is_none_is_refused(payload: bytes) -> None:
     with pytest.raises(statement.RefusedError):
         statement.read(payload)
+
+
+def test_a_series_names_the_reports_of_its_runs(run: RunDirectory) -> None:
+    body = json.loads(run.report.read_bytes())
+    seeds = [{"seed": seed, "run": f"seeds/{seed}", "verdict": "REPRODUCED"} for seed in (1, 2)]
+    body["series"] = {"test": "every-seed", "confidence": 0.95, "at_once": 1, "seeds": seeds, "metrics": []}
+    content = json.dumps(body).encode()
+    for seed in (1, 2):
+        (run.path / f"seeds/{seed}").mkdir(parents=True)
+        (run.path / f"seeds/{seed}/report.json").write_text(str(seed))
+    (run.path / "seeds/2/report.json").unlink()
+    (run.path / "seeds/2/report.json").symlink_to("/etc/hostname")
+    value = json.loads(statement.build(run, Report.model_validate(body), content))
+    named = {subject["name"]: subject["digest"]["sha256"] for subject in value["subject"]}
+    assert named["seeds/1/report.json"] == hashlib.sha256(b"1").hexdigest()
+    assert "seeds/2/report.json" not in named
+    assert [seed["seed"] for seed in value["predicate"]["series"]["seeds"]] == [1, 2]
