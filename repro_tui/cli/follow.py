@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Protocol, Self
 
@@ -65,8 +66,22 @@ def follow(run: RunDirectory, *, process: subprocess.Popen[bytes] | None, json: 
     if json:
         console.data(run.report.read_text(encoding="utf-8"))
     else:
-        console.data("\n".join(words.summary(reader.state)) + f"\nreport: {run.report_markdown}\n")
+        lines = [*series_lines(run), *words.summary(reader.state)]
+        console.data("\n".join(lines) + f"\nreport: {run.report_markdown}\n")
     return int(reader.state.exit_code or 0)
+
+
+def series_lines(run: RunDirectory) -> Iterator[str]:
+    """Yield what the seeds of a series gave; nothing for one run."""
+    from repro_tui.report import json as report_json
+    from repro_tui.report import series
+
+    if not run.seeds.is_dir() or not run.report.is_file():
+        return
+    reported = report_json.read(run.report).series
+    if reported is not None:
+        yield from map(words.printable, series.text(reported))
+        yield ""
 
 
 def _reporter(*, plain: bool) -> Reporter:

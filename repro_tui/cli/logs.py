@@ -45,12 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _logs(directory: RunDirectory, stage: str | None) -> list[Path]:
     """Return the logs there are, in the order of the stages; raises UsageError for a stage that has none."""
-    from repro_tui.pipeline.plan import STAGES
+    from repro_tui.pipeline.plan import STAGES as RUN_STAGES
+    from repro_tui.pipeline.series import STAGES as SERIES_STAGES
+
+    stages = dict.fromkeys((*RUN_STAGES[:-2], *SERIES_STAGES))
 
     there = {log.stem: log for log in directory.logs.glob("*.log")}
     if stage is None:
-        return [there[name] for name in (*STAGES, "worker") if name in there]
-    if stage not in there and stage not in STAGES:
+        return [there[name] for name in (*stages, "worker") if name in there]
+    if stage not in there and stage not in stages:
         raise UsageError(
             f"there is no stage {stage!r}", where=str(directory.path), hint=f"there are: {', '.join(sorted(there))}"
         )

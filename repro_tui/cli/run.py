@@ -19,6 +19,7 @@ ENV_MIRROR = "REPRO_TUI_MIRROR"
 ENV_DEBIAN_MIRROR = "REPRO_TUI_DEBIAN_MIRROR"
 """Address of a Debian mirror."""
 _SEEDS = 2**32
+_MOST = 1000
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,7 +32,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         allow_abbrev=False,
     )
     parser.add_argument(
-        "manifest", metavar="MANIFEST", type=Path, help="the manifest, a TOML file, or a bundle (docs/bundles.md)"
+        "manifest",
+        metavar="MANIFEST",
+        type=Path,
+        nargs="?",
+        help="the manifest, a TOML file, or a bundle (docs/bundles.md)",
     )
     parser.add_argument(
         "--engine", metavar="NAME", help="docker, podman or embedded (default: the manifest's wish, else what works)"
@@ -55,8 +60,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--online", action="store_true", help="of a bundle: fetch what was left out of it (else it runs offline)"
     )
-    parser.add_argument(
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument(
         "--seed", metavar="N", type=_seed, help="another seed than the manifest's; the job then differs from the record"
+    )
+    add_seeds(seeds)
+    add_jobs(parser)
+    seeds.add_argument(
+        "--resume", metavar="RUN", help="go on with a series that was stopped: finished seeds are kept, the others run"
     )
     parser.add_argument(
         "--allow-drift", action="store_true", help="go on where a pin drifted; the verdict stays ENVIRONMENT DRIFT"
@@ -68,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Start the run, and follow it unless it is to be detached."""
     from repro_tui.pipeline import worker
 
-    directory = prepare(arguments)
+    directory = resumed(arguments) if arguments.resume is not None else prepare(arguments)
     process = worker.spawn(directory)
     if arguments.detach:
         console.say(f"detached; follow it with:  repro-tui attach {_how_to_name(directory)}")
@@ -88,6 +99,8 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
     from repro_tui.pipeline import launch
     from repro_tui.pipeline.plan import Options
 
+    if arguments.manifest is None:
+        raise UsageError("which manifest?", where="MANIFEST", hint="a TOML file, or --resume RUN for a series")
     if arguments.engine is not None and arguments.engine not in ENGINES:
         raise UsageError(
             f"there is no engine {arguments.engine!r}", where="--engine", hint=f"engines: {', '.join(ENGINES)}"
@@ -110,9 +123,54 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
             debian_mirror=arguments.debian_mirror or os.environ.get(ENV_DEBIAN_MIRROR) or None,
             offline=arguments.offline or (bundle is not None and not arguments.online),
             seed=arguments.seed,
+            seeds=launch.series_seeds(arguments.seeds, loaded) if arguments.seeds is not None else (),
+            jobs=arguments.jobs,
             allow_drift=arguments.allow_drift,
         ),
     )
+
+
+def resumed(arguments: argparse.Namespace) -> RunDirectory:
+    """Make an old series ready to go on; its options are those it began with."""
+    from repro_tui.pipeline import launch
+    from repro_tui.runs.catalog import find_run
+
+    if arguments.manifest is not None:
+        raise UsageError("--resume takes the manifest from the series", where="MANIFEST", hint="leave the manifest out")
+    directory = find_run(runs_folder(arguments), arguments.resume)
+    launch.resume(directory)
+    return directory
+
+
+def add_seeds(parser: argparse._ActionsContainer) -> None:
+    """Add --seeds."""
+    parser.add_argument(
+        "--seeds", metavar="N|LIST", type=_seeds,
+        help="a series: so many seeds from the manifest's on, or those of a list (1,2,3; one seed: 7,)",
+    )  # fmt: skip
+
+
+def add_jobs(parser: argparse._ActionsContainer) -> None:
+    """Add --jobs."""
+    parser.add_argument(
+        "--jobs", metavar="N", type=_jobs, help="of a series: seeds at the same time (default: what there is room for)"
+    )
+
+
+def _seeds(text: str) -> int | tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    found = tuple(_seed(part) for part in parts if part)
+    if len(parts) > 1 and found and len(set(found)) == len(found) and len(found) <= _MOST:
+        return found
+    if len(parts) == 1 and found and 1 <= found[0] <= _MOST:
+        return found[0]
+    raise argparse.ArgumentTypeError(f"{text!r} is neither how many (1 to {_MOST}) nor a list of different seeds")
+
+
+def _jobs(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 def _seed(text: str) -> int:

@@ -56,6 +56,7 @@ def _pins(directory: RunDirectory) -> str:
 
 
 def _describe(directory: RunDirectory) -> str:
+    from repro_tui.cli.follow import series_lines
     from repro_tui.runs import words
     from repro_tui.runs.directory import Liveness
     from repro_tui.runs.reader import RunReader
@@ -70,7 +71,7 @@ def _describe(directory: RunDirectory) -> str:
         what = words.progress(state, stage) if stage.running else words.printable(stage.detail)
         word = words.status(stage) if alive or not stage.running else "died"
         lines.append(f"  {word:9}  {stage.name:11}  {took:>12}  {what}".rstrip())
-    lines += ["", *words.summary(state)]
+    lines += ["", *series_lines(directory), *words.summary(state)]
     if not state.finished:
         lines.append("RUNNING" if alive else f"DIED: the worker is gone without its last word; see {directory.logs}")
     return "\n".join(lines) + "\n"

@@ -25,8 +25,10 @@ from repro_tui.runs.journal import Journal
 from repro_tui.runs.state import RunState
 
 if TYPE_CHECKING:
+    from repro_tui.pipeline.series import Seed
     from repro_tui.pipeline.stages.artifacts import Fetching
     from repro_tui.pipeline.task import TaskRun
+    from repro_tui.report.model import SeriesReported
 
 _PROGRESS_INTERVAL_S = 0.1
 
@@ -67,6 +69,11 @@ class Context:
     task: TaskRun = field(init=False)
     digests: dict[str, str] = field(default_factory=dict)
     """Hex SHA-256 of the outputs, by name."""
+
+    series: SeriesReported | None = None
+    """Of a series: what its seeds gave so far."""
+    seeds: tuple[Seed, ...] = ()
+    """Of a series: its runs."""
 
     cleanup: ExitStack = field(default_factory=ExitStack)
     """What to put away at the end, whatever it is: containers first of all."""

@@ -33,6 +33,14 @@ class Options:
     offline: bool = False
     seed: int | None = None
     allow_drift: bool = False
+    seeds: tuple[int, ...] = ()
+    """With some it is a series: one run a seed, each in a directory of its own below this one."""
+    twice: bool = False
+    """Of a series: run the first seed once more, to see what comes out bit for bit."""
+    jobs: int | None = None
+    """Of a series: how many seeds at once; None for what the host has room for."""
+    gpus: tuple[str, ...] = ()
+    """Of one seed: the GPUs it gets of those that the series has."""
 
     def write(self, path: Path) -> None:
         """Write the options as JSON."""
@@ -43,7 +51,10 @@ class Options:
         """Read what `write` wrote; raises InfrastructureError for anything else."""
         try:
             body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**body, "mirrors": tuple(body["mirrors"])})
+            values: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in body.items()
+            }
+            return cls(**values)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InfrastructureError(f"the run's options cannot be read: {error}", where=str(path)) from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from repro_tui.errors import CancelledError, InfrastructureError, ReproError, from_os_error
 from repro_tui.events import RunFinished, StageFinished, StageStarted, StageStatus
@@ -24,13 +24,19 @@ _RUN: Mapping[str, Callable[[Context], StageResult]] = {
 }
 
 
-def walk(context: Context) -> Decision:
-    """Run every stage until one fails, then decide and report; raises only where not even that can be written."""
+def walk(
+    context: Context, stages: Sequence[str] = STAGES, own: Mapping[str, Callable[[Context], StageResult]] | None = None
+) -> Decision:
+    """Run every stage until one fails, then decide and report; raises only where not even that can be written.
+
+    `own` are stages that are not those of a run: a series has some.
+    """
     failure: ReproError | None = None
+    known = {**_RUN, **(own or {})}
     with context.interrupt.watching():
-        for stage in STAGES[:-1]:
+        for stage in stages[:-1]:
             if failure is None:
-                failure = _attempt(context, stage, _RUN[stage])
+                failure = _attempt(context, stage, known[stage])
             else:
                 _skip(context, stage)
         context.interrupt.shield()

@@ -37,7 +37,7 @@ def spawn(run: RunDirectory) -> subprocess.Popen[bytes]:
 def work(run: RunDirectory) -> int:
     """Carry the run out; the exit code is the verdict's."""
     from repro_tui.artifacts.store import Store, default_store_path
-    from repro_tui.pipeline import runner
+    from repro_tui.pipeline import runner, series
     from repro_tui.pipeline.context import Context
     from repro_tui.pipeline.interrupt import Interrupt
     from repro_tui.pipeline.reserve import Reserve
@@ -46,15 +46,23 @@ def work(run: RunDirectory) -> int:
     options = Options.read(run.options)
     store = Store(Path(options.store) if options.store else default_store_path())
     reserve = Reserve(run.path / ".reserve")
+    above = run.series
     with Journal(run.events) as journal:
 
         def wish() -> str | None:
-            if run.cancel_now_file.exists():
+            asked = [each for each in (run, above) if each is not None]
+            if any(each.cancel_now_file.exists() for each in asked):
                 return "now"
-            return "graceful" if run.cancel_file.exists() else None
+            if above is not None and not above.worker_alive():
+                return "graceful"  # the series was killed, which goes on with a seed only as a whole
+            return "graceful" if any(each.cancel_file.exists() for each in asked) else None
 
         def tell() -> None:
-            context.emit(CancelRequested(at=time.time(), by=run.cancel_requested() or "somebody"))
+            context.emit(
+                CancelRequested(
+                    at=time.time(), by=run.cancel_requested() or (above and above.cancel_requested()) or "somebody"
+                )
+            )
 
         context = Context(
             run=run, options=options, journal=journal, store=store, interrupt=Interrupt(wish, tell), reserve=reserve
@@ -66,13 +74,13 @@ def work(run: RunDirectory) -> int:
                 experiment=options.experiment,
                 title=options.title,
                 manifest=options.manifest,
-                stages=STAGES,
+                stages=series.STAGES if options.seeds else STAGES,
                 version=__version__,
                 pid=os.getpid(),
             )
         )
         try:
-            return int(runner.walk(context).exit_code)
+            return int((series.walk if options.seeds else runner.walk)(context).exit_code)
         finally:
             reserve.release()
 

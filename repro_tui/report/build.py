@@ -24,6 +24,7 @@ from repro_tui.report.model import (
     OutputFile,
     Report,
     RunIdentity,
+    SeriesReported,
     TableReported,
 )
 from repro_tui.runs.state import Output, RunState
@@ -45,6 +46,7 @@ def build_report(
     environment_hash: str | None = None,
     host: Mapping[str, Any] | None = None,
     failure: ReproError | None = None,
+    series: SeriesReported | None = None,
 ) -> Report:
     """Return the report of a run. `out` is the host's folder that the container saw as /out.
 
@@ -81,7 +83,7 @@ def build_report(
         claims=[_claim(each) for each in claims],
         metrics=[
             Metric(
-                name=key.name, split=key.split, label=key.label or None, value=_number(metric.value), step=metric.step
+                name=key.name, split=key.split, label=key.label or None, value=number(metric.value), step=metric.step
             )
             for key, metric in sorted(state.metrics.items())
         ],
@@ -95,6 +97,7 @@ def build_report(
         timings_s={name: round(elapsed_s, 3) for name, elapsed_s in state.timings_s.items()},
         host=dict(host or {}),
         failure=failure and _failure(failure, state),
+        series=series,
     )
 
 
@@ -114,7 +117,7 @@ def _claim(result: ClaimResult) -> ClaimChecked:
         split=claim.split,
         claimed=claim.value,
         within=claim.within,
-        observed=_number(result.observed),
+        observed=number(result.observed),
         status=result.status,
         source=claim.source,
         verified=claim.verified,
@@ -141,7 +144,8 @@ def _time(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _number(value: float | None) -> float | Literal["nan", "inf", "-inf"] | None:
+def number(value: float | None) -> float | Literal["nan", "inf", "-inf"] | None:
+    """Return a number as reports have it: one that is not finite is text."""
     if value is None or math.isfinite(value):
         return value
     return cast("Literal['nan', 'inf', '-inf']", str(value))
@@ -150,7 +154,7 @@ def _number(value: float | None) -> float | Literal["nan", "inf", "-inf"] | None
 def _plain(value: Any) -> Any:
     """Return a JSON value in which every number is finite or a string."""
     if isinstance(value, float):
-        return _number(value)
+        return number(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from repro_tui.events import CheckStatus, Verdict
+from repro_tui.report import series
 from repro_tui.report.model import Check, Metric, Number, Report, TableReported
 
 _WORD = {
@@ -40,6 +41,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"{report.verdict.value} says that {MEANING[report.verdict]}. Exit code {report.exit_code}."
     yield ""
     yield from _failure(report)
+    yield from _series(report)
     yield from _checks(report)
     yield from _claims(report)
     yield from _metrics(report)
@@ -62,6 +64,23 @@ def _failure(report: Report) -> Iterator[str]:
         if value:
             yield f"- {name}: {_text(value)}"
     yield ""
+
+
+def _series(report: Report) -> Iterator[str]:
+    if report.series is None:
+        return
+    yield "## Over the seeds"
+    yield ""
+    yield f"The test that decides: {_text(series.test_words(report.series))}."
+    yield ""
+    rows = [tuple(map(_text, row)) for row in series.seed_rows(report.series)]
+    yield from _grid([_text(name) for name in series.seed_head(report.series)], rows)
+    for metric in report.series.metrics:
+        yield f"### {_text(metric.split)}/{_text(metric.name)}: {_WORD[metric.status]}"
+        yield ""
+        yield f"{_text(metric.decision[:1].upper() + metric.decision[1:])}."
+        yield ""
+        yield from _grid(("", ""), [(name, _text(value)) for name, value in series.facts(metric)])
 
 
 def _checks(report: Report) -> Iterator[str]:

@@ -130,6 +130,53 @@ class Failure(_Part):
     stage: str
 
 
+class SeedReported(_Part):
+    """One seed of a series; `run` is its run directory below that of the series."""
+
+    seed: int
+    run: str
+    verdict: Verdict | None
+    """Null for one that has none: it did not begin, or died."""
+    summary: str = ""
+    kept: bool = False
+    """Whether it is of an earlier attempt: the series was resumed."""
+
+
+class MetricOverSeeds(_Part):
+    """A metric over the seeds; values are in the order of the seeds, null where there is none."""
+
+    name: str
+    split: str
+    values: list[Number | None]
+    mean: Number | None
+    spread: Number | None
+    """Standard deviation of the values; null for fewer than two."""
+    recorded: list[float]
+    """The recorded values that it was compared with, one a seed."""
+    status: CheckStatus
+    decision: str
+    """The reason in one sentence."""
+    statistic: float | None = None
+    degrees: float | None = None
+    """Degrees of freedom of the statistic."""
+    interval: list[Number] | None = None
+    """For the mean (prediction interval), or the difference of the means (equivalence)."""
+    p_values: list[float] = []
+    power: float | None = None
+    margin: float | None = None
+
+
+class SeriesReported(_Part):
+    """Runs over several seeds, and the test that decided."""
+
+    test: Literal["every-seed", "prediction-interval", "equivalence"]
+    confidence: float
+    at_once: int
+    """How many seeds ran at the same time, at most."""
+    seeds: list[SeedReported]
+    metrics: list[MetricOverSeeds]
+
+
 class Report(_Part):
     """A whole report."""
 
@@ -153,6 +200,8 @@ class Report(_Part):
     host: dict[str, Any]
     """What the probe saw of the machine: recorded, no part of the verdict."""
     failure: Failure | None
+    series: SeriesReported | None = None
+    """Of a series over several seeds; null for one run."""
 
 
 def report_schema() -> dict[str, Any]:

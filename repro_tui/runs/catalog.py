@@ -73,6 +73,8 @@ def find_run(root: Path, name: str) -> RunDirectory:
     Raises UsageError that lists what there is.
     """
     given = Path(name)
+    if os.sep in name and not looks_like_a_run(given) and looks_like_a_run(root / given):
+        given = root / given  # one seed of a series: RUN/seeds/7
     if (os.sep in name or name in {".", ".."} or not (root / name).is_dir()) and looks_like_a_run(given):
         return RunDirectory(given.resolve())
     runs = list_runs(root)

@@ -49,17 +49,46 @@ class RunDirectory:
                 with suppress(FileExistsError):
                     run.path.mkdir()
                     break
-            for folder in (run.path, run.out, run.job, run.code, run.logs):
-                folder.mkdir(exist_ok=True)
-                folder.chmod(0o755)
+            run._furnish()
         except OSError as error:
             raise _refused(error, root) from None
         return run
 
+    def _furnish(self) -> None:
+        for folder in (self.path, self.out, self.job, self.code, self.logs):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)
+
+    def create_child(self, name: str) -> RunDirectory:
+        """Make the run of one seed below this series; raises as `create`."""
+        child = RunDirectory(self.seeds / name)
+        try:
+            self.seeds.mkdir(exist_ok=True)
+            self.seeds.chmod(0o755)
+            child.path.mkdir()
+            child._furnish()
+        except OSError as error:
+            raise _refused(error, child.path) from None
+        return child
+
     @property
     def id(self) -> str:
-        """Name of the folder."""
-        return self.path.name
+        """Name of the folder; of one seed of a series with that of the series before it, since ids are unique."""
+        series = self.series
+        return self.path.name if series is None else f"{series.path.name}-seed{self.path.name}"
+
+    @property
+    def series(self) -> RunDirectory | None:
+        """The series that this is one seed of; None for a run by itself."""
+        folder = self.path.parent
+        if folder.name == "seeds" and (folder.parent / "options.json").is_file():
+            return RunDirectory(folder.parent)
+        return None
+
+    @property
+    def seeds(self) -> Path:
+        """Folder of a series' runs, one a seed."""
+        return self.path / "seeds"
 
     @property
     def manifest(self) -> Path:

@@ -38,8 +38,9 @@ def run(context: Context, decision: Decision, failure: ReproError | None) -> Sta
         environment_hash=environment_hash(summary) if summary is not None else None,
         host=summary.get("host") if summary is not None else None,
         failure=failure,
+        series=context.series,
     )
-    if failure is None:
+    if failure is None and context.series is None:
         _write_record(context)
     write_report(context.run, report)
     return StageResult(detail=str(context.run.report_markdown))

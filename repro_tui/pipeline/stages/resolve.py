@@ -31,7 +31,11 @@ def run(context: Context) -> StageResult:
         raise InfrastructureError(
             "the manifest was changed while the run was starting", where=options.manifest, hint="run it again"
         )
-    context.loaded = loaded if options.seed is None else _with_seed(loaded, options.seed)
+    context.loaded = loaded
+    if options.seed is not None:
+        context.loaded = with_seed(loaded, options.seed, of_series=context.run.series is not None)
+    if len(options.seeds) > 0 and loaded.manifest.determinism.seed not in options.seeds:
+        context.loaded = _without_digests(context.loaded)
     for planned in planned_checks(context.loaded, time.time()):
         context.record(planned)
     check_host(context.loaded)
@@ -41,10 +45,25 @@ def run(context: Context) -> StageResult:
     return StageResult(detail=f"{loaded.manifest.experiment.name}, engine {context.engine.name}")
 
 
-def _with_seed(loaded: LoadedManifest, seed: int) -> LoadedManifest:
+def with_seed(loaded: LoadedManifest, seed: int, *, of_series: bool = False) -> LoadedManifest:
+    """Return the manifest with another seed; in a series its record is that of this seed, and has no bits to expect."""
     manifest = loaded.manifest
+    if seed == manifest.determinism.seed:
+        return loaded
     determinism = manifest.determinism.model_copy(update={"seed": seed})
-    return dataclasses.replace(loaded, manifest=manifest.model_copy(update={"determinism": determinism}))
+    changed = dataclasses.replace(loaded, manifest=manifest.model_copy(update={"determinism": determinism}))
+    if not of_series:
+        return changed
+    if loaded.record is not None:
+        job = {**loaded.record.job, "determinism": {**loaded.record.job.get("determinism", {}), "seed": seed}}
+        changed = dataclasses.replace(changed, record=loaded.record.model_copy(update={"job": job}))
+    return _without_digests(changed)
+
+
+def _without_digests(loaded: LoadedManifest) -> LoadedManifest:
+    """Recorded bits are those of the recorded seed."""
+    expected = loaded.manifest.expected.model_copy(update={"digests": []})
+    return dataclasses.replace(loaded, manifest=loaded.manifest.model_copy(update={"expected": expected}))
 
 
 def check_host(loaded: LoadedManifest) -> None:
@@ -82,7 +101,7 @@ def cpu_flags() -> set[str]:
 
 def _choose_engine(context: Context) -> None:
     resources = context.loaded.manifest.resources
-    request = request_from(resources.gpus)
+    request = request_from(context.options.gpus or resources.gpus)
     try:
         choice = choose(context.options.engine, resources.engine, gpus=request is not None)
     except EngineError:

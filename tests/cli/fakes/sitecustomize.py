@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-if "repro_tui" in sys.orig_argv and {"run", "--run"} & set(sys.orig_argv):
+if "repro_tui" in sys.orig_argv and {"run", "--run", "record"} & set(sys.orig_argv):
     from repro_tui.engines import choose
 
     choose.ENGINES["fake"] = choose.ENGINES["embedded"]
