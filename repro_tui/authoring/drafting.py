@@ -25,6 +25,10 @@ _SEEDS = frozenset({"seed", "random_seed", "random_state", "rng_seed", "manual_s
 _OUT = re.compile(
     r"^(out|output|outdir|results?|logdir|ckpt|checkpoints?)(_|$)|(^|_)(out|output|outdir|save|log|ckpt|checkpoint)_?(dir|path|folder|file|to)?$"
 )
+_MODEL = re.compile(r"model|checkpoint|pretrained|backbone|encoder|tokenizer")
+_INPUT = re.compile(
+    r"(^|_)(data|dataset|train|test|val|valid|validation|dev|eval|input|corpus|vocab|file|path|dir|csv)(_|$)"
+)
 _LARGEST_SEED = 2**32
 
 
@@ -68,9 +72,10 @@ class Draft:
         return any(module.reports for module in self.modules.values())
 
 
-def draft(root: Path, words: Sequence[str] = (), *, script: str = "") -> Draft:
-    """Return the draft of a project's manifest; `words` is its command, `script` what to run where there is none.
+def draft(root: Path, words: Sequence[str] = (), *, script: str = "", target: Path | None = None) -> Draft:
+    """Return the draft of a project's manifest: by its command in `words`, else by its likely script, or `script`.
 
+    `target` is the manifest: neither it nor what stands beside it under its name is code.
     Raises UsageError for a folder that is none, and for a command that does not fit it.
     """
     if not root.is_dir():
@@ -85,7 +90,11 @@ def draft(root: Path, words: Sequence[str] = (), *, script: str = "") -> Draft:
     used = _used(chosen, modules) if chosen in modules else modules
     imported = third_party({name for module in used.values() for name in module.imports}, own)
     made = Draft(folder, find_about(folder), find_dependencies(folder, imported), imported, chosen, scripts, used)
-    made.code = {name for name in folder.files if folder.is_code(name) and not _is_test(name)}
+    made.code = {
+        name
+        for name in folder.files
+        if folder.is_code(name) and not _is_test(name) and not _of_manifest(root / name, target)
+    }
     _Drafter(made, command).make()
     return made
 
@@ -104,6 +113,13 @@ def _used(script: str, modules: Mapping[str, Module]) -> dict[str, Module]:
             base = imported.replace(".", "/")
             left += [f for root in roots for end in (".py", "/__init__.py") if (f := f"{root}{base}{end}") in modules]
     return found
+
+
+def _of_manifest(path: Path, target: Path | None) -> bool:
+    """Say whether a file is the manifest, its lock or its record: `repro.toml`, `repro.record.json`."""
+    if target is None or path.suffix == ".py" or path.parent.resolve() != target.parent.resolve():
+        return False
+    return path.name.startswith(f"{target.stem}.")
 
 
 def _is_test(name: str) -> bool:
@@ -210,7 +226,10 @@ class _Drafter:
             return _escaped(mounted)
         if use is not None and use.kind in {"model", "dataset"}:
             return _escaped(self._hub(value, use))
-        if use is not None and use.kind == "file" and not _is_number(value):
+        if _MODEL.search(option.name) and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", value):
+            made_here = Use("model", value, option.name, made.script, option.line, "")
+            return _escaped(self._hub(value, made_here))
+        if not _is_number(value) and ((use is not None and use.kind == "file") or _is_path(option.name, value)):
             return _escaped(self._missing(value, f"{option.name} of {made.script}"))
         key = re.sub(r"[^A-Za-z0-9_]", "_", option.name)
         if not re.match(r"^[A-Za-z_]", key) or key == "seed" or key in made.hyperparameters:
@@ -352,6 +371,14 @@ def _below(value: str) -> str:
 def _below_out(value: str) -> str:
     name = posixpath.basename(value.rstrip("/"))
     return f"/out/{name}" if "." in name.strip(".") else "/out"
+
+
+def _is_path(name: str, value: str) -> bool:
+    """Say whether an option's value means a file, as far as name and value tell: it is none of the project's."""
+    if value.startswith(("/", "~/", "./", "../")):
+        return True
+    suffix = posixpath.splitext(value)[1]
+    return bool(re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]{0,9}", suffix)) and ("/" in value or bool(_INPUT.search(name)))
 
 
 def _is_number(value: str) -> bool:

@@ -94,10 +94,10 @@ def _project(arguments: argparse.Namespace) -> int:
 
     root, target = _target(arguments)
     refuse_overwriting([target], force=arguments.force)
-    made = draft(root, arguments.command)
+    made = draft(root, arguments.command, target=target)
     if _asking(arguments):
         if not arguments.command and (script := ask_script(made)) != made.script:
-            made = draft(root, script=script)
+            made = draft(root, script=script, target=target)
         made.about = ask_about(made.about)
     _rename(made, arguments.name)
     write(target, manifest_text(made, prefix=way(target.parent, root)))
@@ -139,8 +139,10 @@ def _tell(made: Draft, target: Path) -> None:
     from repro_tui.manifest.marks import marked_problems
 
     text = target.read_text(encoding="utf-8")
+    code, inputs = len(made.code), len(made.artifacts)
     console.say(
-        f"wrote {target}: {made.script or 'no script'}, {len(made.code)} files of code, {len(made.artifacts)} inputs"
+        f"wrote {target}: {made.script or 'no script'}, {code} file{'s' * (code != 1)} of code, "
+        f"{inputs} input{'s' * (inputs != 1)}"
     )
     for note in made.notes:
         console.say(f"  note: {note}")
@@ -150,7 +152,7 @@ def _tell(made: Draft, target: Path) -> None:
         console.say(f"  note: the folder holds more than {len(made.folder.files)} files; the rest was not looked at")
     marked = list(marked_problems(Lines(text)))
     for problem in marked:
-        console.say(f"{target}:{problem.line}: {problem.found.partition(': ')[2].strip(chr(34))}")
+        console.say(f"{target}:{problem.line}: {problem.found.partition(': ')[2]}")
     if not made.reports and made.script:
         console.say(f"\nto report its metrics, {made.script} needs lines like these (docs/wire-format.md):\n")
         console.say(lines_to_add(made))
@@ -193,7 +195,7 @@ def _template(arguments: argparse.Namespace) -> int:
     console.say(f"wrote {target} from the template {template.name}")
     marked = list(marked_problems(Lines(text)))
     for problem in marked:
-        console.say(f"{target}:{problem.line}: {problem.found.partition(': ')[2].strip(chr(34))}")
+        console.say(f"{target}:{problem.line}: {problem.found.partition(': ')[2]}")
     _next(len(marked), target)
     console.data(f"{target}\n")
     return 0

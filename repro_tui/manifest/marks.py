@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from repro_tui.manifest.lines import Lines
-from repro_tui.manifest.problems import Problem, show
+from repro_tui.manifest.problems import Problem
 
 MARK = "FILL IN"
 """How the comment begins."""
@@ -23,6 +23,6 @@ def marked_problems(lines: Lines) -> Iterator[Problem]:
         found = _MARKED.match(comment)
         if found is not None:
             yield Problem(
-                "", number, f"a line that is still marked: {show(found['what'])}", "a manifest without such lines",
+                "", number, f"a line that is still marked: {found['what']}", "a manifest without such lines",
                 f"give what it asks for, and take the comment `# {MARK}: …` away",
             )  # fmt: skip

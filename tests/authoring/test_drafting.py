@@ -190,3 +190,23 @@ def test_options_with_several_values_equals_and_modules(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert manifest["hyperparameters"] == {"shift": -1.5, "name": "007"}
     assert any("a value for --data" in mark for mark in marks)
+
+
+def test_paths_that_are_none_of_the_project_are_marked(tmp_path: Path) -> None:
+    script = (
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--train')\np.add_argument('--model')\n"
+        "p.add_argument('--optimizer', default='adam.w')\np.add_argument('--lr', type=float, default=0.1)\n"
+        "a = p.parse_args()\nwork(a)\n"
+    )
+    folder = make(tmp_path, {"train.py": script})
+    words = ("python", "train.py", "--train", "/data/x/train.csv", "--model", "somebody/small")
+    manifest, marks = drafted(folder, *words)
+    assert manifest["task"]["command"][2:6] == ["--train", "/inputs/x/train.csv", "--model", "/inputs/somebody/small"]
+    assert manifest["hyperparameters"] == {"optimizer": "adam.w", "lr": 0.1}
+    assert sources(manifest)["x-train.csv"] == {"type": "local", "path": "/data/x/train.csv"}
+    assert any("'/data/x/train.csv' (train of train.py): it is outside the project" in mark for mark in marks)
+
+
+def test_the_manifest_itself_is_not_code(tmp_path: Path) -> None:
+    folder = make(tmp_path, {"train.py": "x = 1\n", "repro.toml": "schema = 1\n", "repro.record.json": "{}"})
+    assert draft(folder, target=folder / "repro.toml").code == {"train.py"}

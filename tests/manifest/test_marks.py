@@ -25,11 +25,11 @@ last = 1 # we FILL IN: nothing
 def test_every_marked_line_is_named_and_no_string() -> None:
     found = [(problem.line, problem.found.partition(": ")[2]) for problem in marked_problems(Lines(TEXT))]
     assert found == [
-        (2, '"the title"'),
-        (6, '"a line alone"'),
-        (8, '"an element"'),
-        (11, '"a header"'),
-        (14, '"the end"'),
+        (2, "the title"),
+        (6, "a line alone"),
+        (8, "an element"),
+        (11, "a header"),
+        (14, "the end"),
     ]
 
 
