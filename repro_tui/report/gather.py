@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from repro_tui.errors import InfrastructureError
 from repro_tui.manifest.models import Manifest
-from repro_tui.report.html import MAX_LOG_LINES, Beside
 from repro_tui.report.model import Report
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.logtext import displayed
@@ -14,7 +15,21 @@ from repro_tui.runs.reader import read_state
 from repro_tui.verify import environment
 from repro_tui.verify.metrics import open_output
 
+MAX_LOG_LINES = 120
 _LOG_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a page shows beside the report, as far as it is there."""
+
+    manifest: Manifest | None = None
+    series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    """Numbers over steps, by name: "loss", "test/accuracy"."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the image's Python packages by name."""
+    log: Sequence[str] = ()
+    """The last lines of the stage that failed."""
 
 
 def beside(run: RunDirectory, report: Report) -> Beside:
