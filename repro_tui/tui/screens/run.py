@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.style import Style
@@ -13,19 +12,17 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
 from textual.widgets import Footer, OptionList
 
 from repro_tui.errors import ReproError
 from repro_tui.events import Verdict
 from repro_tui.runs import words
 from repro_tui.runs.directory import RunDirectory
-from repro_tui.runs.logreader import BadPatternError
 from repro_tui.runs.state import RunState
 from repro_tui.tui import actions, naming, pinned
 from repro_tui.tui.feed import Changed, RunFeed, Snapshot
 from repro_tui.tui.screens.confirm import Answer, ConfirmScreen
-from repro_tui.tui.screens.find import FindScreen
+from repro_tui.tui.screens.logkeys import LogKeys
 from repro_tui.tui.widgets.cause import CauseView, cause
 from repro_tui.tui.widgets.checks import Checks, count
 from repro_tui.tui.widgets.gauges import Gauges
@@ -47,7 +44,7 @@ DRAW_S, CALM_HEAD_S, CALM_S = 0.25, 1.0, 2.0
 CALM_AFTER_S = 5.0
 
 
-class RunScreen(Screen[None]):
+class RunScreen(LogKeys):
     """One run. Small terminals show one pane, large ones all of them."""
 
     SCOPE = "run"
@@ -63,7 +60,6 @@ class RunScreen(Screen[None]):
         self._pace = words.Pace()
         self._pane = "log"
         self._zoomed = False
-        self._stale = True
         self._was_live = False
         self._led_to_failure = False
         self._drawn_at = self._headed_at = 0.0
@@ -116,11 +112,11 @@ class RunScreen(Screen[None]):
     def _take_pinned(self, found: pinned.Pinned) -> None:
         self.pinned = found
         self.query_one(Metrics).bands = found.bands
-        self._stale = True
+        self.stale = True
 
     @on(Changed)
     def _take(self) -> None:
-        self._stale = True
+        self.stale = True
         if self.snapshot is None:  # somebody waits for the first picture
             self._draw()
 
@@ -139,7 +135,7 @@ class RunScreen(Screen[None]):
             self.query_one(StageLog),
             self.snapshot is not None and self.feed.caught_up and self.pinned is not None,
         )
-        known = read and self.pinned is not None and not self._stale
+        known = read and self.pinned is not None and not self.stale
         return known and log.settled and self.query_one(Metrics).settled
 
     # --- drawing ------------------------------------------------------------------------------------------------------
@@ -163,8 +159,8 @@ class RunScreen(Screen[None]):
         if not settled or now - self._drawn_at >= CALM_S - DRAW_S / 2:
             self._drawn_at = now
             log.catch_up()
-            if self._stale or self.snapshot is None:
-                self._stale = False
+            if self.stale or self.snapshot is None:
+                self.stale = False
                 self.snapshot = self.feed.snapshot()
                 self._draw_state(self.snapshot)
         if self.snapshot is not None and (not settled or now - self._headed_at >= CALM_HEAD_S - DRAW_S / 2):
@@ -268,7 +264,7 @@ class RunScreen(Screen[None]):
         """Show the log of a stage."""
         self.query_one(Stages).choose(stage)
         self.query_one(StageLog).choose(stage)
-        self._stale = True
+        self.stale = True
 
     @on(OptionList.OptionSelected)
     def _stage_chosen(self, event: OptionList.OptionSelected) -> None:
@@ -280,7 +276,7 @@ class RunScreen(Screen[None]):
         """Show the log before or after."""
         self.query_one(StageLog).step(by)
         self.query_one(Stages).choose(self.query_one(StageLog).stage)
-        self._stale = True
+        self.stale = True
 
     def action_error(self) -> None:
         """Go to the first error."""
@@ -289,76 +285,6 @@ class RunScreen(Screen[None]):
             self.action_stage(why.stage)
         self.action_pane("log")
         self.query_one(StageLog).find_errors()
-
-    # --- keys: the log and the charts ---------------------------------------------------------------------------------
-
-    @work
-    async def action_find(self) -> None:
-        """Ask what to find."""
-        log = self.query_one(StageLog)
-        said = await self.app.push_screen_wait(FindScreen("find", log.needle, "a text, or /a regular expression/"))
-        self._in_log(said, log.look_for)
-
-    @work
-    async def action_filter(self) -> None:
-        """Ask what to show only."""
-        log = self.query_one(StageLog)
-        said = await self.app.push_screen_wait(FindScreen("show only", log.sieve, "empty shows all lines"))
-        self._in_log(said, log.keep)
-
-    def _in_log(self, said: str | None, do: Callable[[str], None]) -> None:
-        if said is None:
-            return
-        self.action_pane("log")
-        try:
-            do(said)
-        except BadPatternError as error:
-            self.notify(str(error), title="not a regular expression", severity="error", markup=False)
-
-    def action_next(self) -> None:
-        """Go to the next place found."""
-        self.query_one(StageLog).find_next()
-
-    def action_previous(self) -> None:
-        """Go to the place found before."""
-        self.query_one(StageLog).find_previous()
-
-    def action_follow(self) -> None:
-        """Follow the end of the log, or stand still."""
-        log = self.query_one(StageLog)
-        log.follow = not log.follow
-
-    def action_top(self) -> None:
-        """Go to the first line of the log."""
-        self.query_one(StageLog).go_top()
-
-    def action_bottom(self) -> None:
-        """Go to the last line of the log."""
-        self.query_one(StageLog).go_bottom()
-
-    def action_wrap(self) -> None:
-        """Wrap long lines, or cut them off."""
-        log = self.query_one(StageLog)
-        log.wrap = not log.wrap
-
-    def action_next_metric(self) -> None:
-        """Draw the next metric."""
-        self.query_one(Metrics).step(1)
-        self._stale = True
-
-    def action_log_scale(self) -> None:
-        """Draw on a logarithmic scale, or not."""
-        chart = self.query_one(Metrics)
-        chart.log_y = not chart.log_y
-
-    def action_copy(self) -> None:
-        """Copy lines of the log; on a run that failed, why it did and its command line before them."""
-        count = self.query_one(StageLog).copy()
-        why = self.query_one(CauseView).cause
-        if why is not None:
-            lines = self.app.clipboard if count else ""
-            self.app.copy_to_clipboard(f"{why.text()}\n{naming.command(self.run)}\n\n{lines}")
-        self.notify(f"{count} lines{' and why it failed' if why is not None else ''}", title="copied", timeout=2)
 
     # --- keys: the run ------------------------------------------------------------------------------------------------
 
