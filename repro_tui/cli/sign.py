@@ -60,8 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     from repro_tui.bundles.reading import looks_like_bundle
     from repro_tui.cli.bundled import bundled_run
 
+    passphrase = None
     if arguments.new_key is not None:
-        _new_key(arguments)
+        passphrase = _new_key(arguments)
         if arguments.name is None:
             return 0
     given = Path(arguments.name)
@@ -73,13 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
         directory = chosen_run(arguments)
         report, payload = signing.payload(directory)
         beside = f"{directory.path}{os.sep}attestation."
-    path = (_sign_keyless if arguments.sigstore else _sign)(arguments, beside, payload)
+    if arguments.sigstore:
+        path = _sign_keyless(arguments, beside, payload)
+    else:
+        path = _sign(arguments, beside, payload, passphrase)
     console.say(f"it says: {report.verdict}, {report.experiment.name}, run {report.run.id}")
     console.data(f"{path}\n")
     return 0
 
 
-def _sign(arguments: argparse.Namespace, beside: str, payload: bytes) -> Path:
+def _sign(arguments: argparse.Namespace, beside: str, payload: bytes, passphrase: bytes | None) -> Path:
     from repro_tui.attest import envelope, signing, ssh
     from repro_tui.attest.keys import load_signer
 
@@ -89,7 +93,7 @@ def _sign(arguments: argparse.Namespace, beside: str, payload: bytes) -> Path:
         signature, count = signing.add_signature(path, payload, lambda message: ssh.sign(message, key))
     else:
         key = arguments.key or arguments.new_key
-        signer = load_signer(key, lambda: _passphrase(arguments, key))
+        signer = load_signer(key, lambda: passphrase or _passphrase(arguments, key))
         signature, count = signing.add_signature(path, payload, signer.sign)
     others = f"; {count} signatures now" if count > 1 else ""
     console.say(f"signed by {signature.keyid}{others}")
@@ -110,7 +114,8 @@ def _sign_keyless(arguments: argparse.Namespace, beside: str, payload: bytes) ->
     return path
 
 
-def _new_key(arguments: argparse.Namespace) -> None:
+def _new_key(arguments: argparse.Namespace) -> bytes | None:
+    """Make a key and return its passphrase: signing with it at once asks no second time."""
     from repro_tui.attest.keys import new_key
 
     path: Path = arguments.new_key
@@ -125,12 +130,12 @@ def _new_key(arguments: argparse.Namespace) -> None:
     if not passphrase:
         console.say(f"{path} has no passphrase: whoever can read it can sign")
     console.say(f"key {key_id}\n  private: {path}, keep it\n  public:  {public}, publish it beside the manifest")
+    return passphrase or None
 
 
 def _passphrase(arguments: argparse.Namespace, key: Path) -> bytes:
     given = _given(arguments)
     if given is not None:
-        # the first use of a key that was just made asks no second time
         return given
     if not sys.stdin.isatty():
         raise UsageError(

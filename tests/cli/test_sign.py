@@ -192,6 +192,9 @@ def test_a_terminal_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert not key.exists()
     assert main(["sign", "--new-key", str(key)]) == 0
     assert main(["sign", "last", "--key", str(key), "-o", str(tmp_path / "made.json")]) == 0
+    answers += ["correct horse", "correct horse"]
+    at_once = ["sign", "last", "--new-key", str(tmp_path / "at-once.pem"), "-o", str(tmp_path / "at-once.json")]
+    assert main(at_once) == 0
     assert not answers
 
 
