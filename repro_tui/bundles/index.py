@@ -20,7 +20,7 @@ from repro_tui.manifest.paths import format_path
 
 NAME = "bundle.json"
 MAX_INDEX_BYTES = 16 << 20
-MAX_MEMBERS = 100_000
+MAX_MEMBERS = 50_000
 MAX_MEMBER_BYTES = 1 << 40
 MAX_PATH_BYTES, MAX_NAME_BYTES = 1000, 200
 ASK = "ask whoever made the bundle for it again; a bundle that is as `repro-tui pack` wrote it is never refused"

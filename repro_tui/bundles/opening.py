@@ -88,6 +88,7 @@ def unpack(path: Path, target: Path, *, progress: Progress = lambda _done, _tota
         target.mkdir()
         try:
             _read_through(bundle, target, progress)
+            (target / NAME).write_bytes(bundle.content)
         except BaseException:
             remove_tree(target)
             raise

@@ -39,6 +39,8 @@ class Opened:
     index: Index
     sha256: str
     """Of the index, which says everything about the rest: what the bundle is known by."""
+    content: bytes
+    """Of the index."""
 
 
 def looks_like_bundle(path: Path) -> bool:
@@ -66,11 +68,11 @@ def opened(path: Path) -> Iterator[Opened]:
         index = parse(content, path)
         expected = _entry_bytes(NAME, len(content)) + len(tar.END)
         expected += sum(_entry_bytes(member.path, member.bytes) for member in index.files)
-        if size_bytes < expected:
-            raise refused(path, "the file", f"it is cut off: it has {size_bytes} bytes of {expected}")
-        found = Opened(path, file, index, hashlib.sha256(content).hexdigest())
-        if size_bytes > expected:
+        found = Opened(path, file, index, hashlib.sha256(content).hexdigest(), content)
+        if size_bytes != expected:
             _blame_first_difference(found)
+            if size_bytes < expected:
+                raise refused(path, "the file", f"it is cut off: it has {size_bytes} bytes of {expected}")
             raise refused(path, "the file", f"{size_bytes - expected} bytes follow its end")
         yield found
 
@@ -130,14 +132,16 @@ def _entry_bytes(path: str, size: int) -> int:
     return len(tar.header(path, b"0", 0o644, size)) + size + len(tar.padding(size))
 
 
-def _expect_header(bundle: Opened, member: Member) -> None:
+def _expect_header(bundle: Opened, member: Member, *, or_the_end: bool = False) -> bool:
+    """Raise BundleError unless a member's header comes next; `or_the_end`: return False where the file ends."""
     wanted = _header(member)
     found = _read(bundle.file, len(wanted))
-    if found != wanted:
-        where = next(
-            at for at in range(0, len(wanted), _BLOCK) if found[at : at + _BLOCK] != wanted[at : at + _BLOCK]
-        )
-        raise refused(bundle.path, member.path, _unlike(found[where : where + _BLOCK]))
+    if found == wanted:
+        return True
+    if or_the_end and wanted.startswith(found):
+        return False
+    at = next(at for at in range(0, len(wanted), _BLOCK) if found[at : at + _BLOCK] != wanted[at : at + _BLOCK])
+    raise refused(bundle.path, member.path, _unlike(found[at : at + _BLOCK]))
 
 
 def _content(bundle: Opened, member: Member) -> Iterator[bytes]:
@@ -158,13 +162,13 @@ def _content(bundle: Opened, member: Member) -> Iterator[bytes]:
 
 def _blame_first_difference(bundle: Opened) -> None:
     """Raise BundleError for the first header that is not that of the index, where there is one; reads headers only."""
-    at = bundle.file.tell()
     for member in bundle.index.files:
-        _expect_header(bundle, member)
+        if not _expect_header(bundle, member, or_the_end=True):
+            return
         bundle.file.seek(member.bytes + len(tar.padding(member.bytes)), os.SEEK_CUR)
-    if _read(bundle.file, len(tar.END)) != tar.END:
+    end = _read(bundle.file, len(tar.END))
+    if end.strip(b"\0"):
         raise refused(bundle.path, "the file", "another member follows the last one of the index")
-    bundle.file.seek(at)
 
 
 def _unlike(header: bytes) -> str:
