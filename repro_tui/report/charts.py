@@ -16,7 +16,7 @@ from repro_tui.errors import InfrastructureError
 MAX_POINTS = 400
 """Of one line; of more, the lowest and the highest of each stretch are kept."""
 
-_WIDTH, _HEIGHT = 720, 240
+_WIDTH, _HEIGHT = 460, 190
 _LARGEST = 1e100  # of what is drawn: beyond it the arithmetic of a scale is not safe
 _LONGEST = 2**53
 _SVG = "{http://www.w3.org/2000/svg}"
