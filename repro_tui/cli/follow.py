@@ -43,11 +43,13 @@ class _Detached(Exception):  # noqa: N818 - no error: the user wants to leave
     """Ctrl-C while watching somebody else's run, or for the third time."""
 
 
-def follow(run: RunDirectory, *, process: subprocess.Popen[bytes] | None, json: bool, plain: bool) -> int:
+def follow(
+    run: RunDirectory, *, process: subprocess.Popen[bytes] | None, json: bool, plain: bool, quiet: bool = False
+) -> int:
     """Follow a run to its verdict and return its exit code.
 
-    `process` is the worker where this process started it: then Ctrl-C cancels the run, else it only leaves.
-    Raises InfrastructureError where the worker died without a word.
+    `process` is the worker where this process started it: then Ctrl-C cancels the run, else it only leaves. `quiet`:
+    nothing is printed to stdout. Raises InfrastructureError where the worker died without a word.
     """
     reader = RunReader(run)
     reporter = _reporter(plain=plain)
@@ -65,7 +67,7 @@ def follow(run: RunDirectory, *, process: subprocess.Popen[bytes] | None, json: 
             process.wait(_EXIT_PATIENCE_S)
     if json:
         console.data(run.report.read_text(encoding="utf-8"))
-    else:
+    elif not quiet:
         lines = [*series_lines(run), *words.summary(reader.state)]
         console.data("\n".join(lines) + f"\nreport: {run.report_markdown}\n")
     return int(reader.state.exit_code or 0)

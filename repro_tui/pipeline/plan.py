@@ -55,7 +55,7 @@ class Options:
                 key: tuple(value) if isinstance(value, list) else value for key, value in body.items()
             }
             return cls(**values)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InfrastructureError(f"the run's options cannot be read: {error}", where=str(path)) from None
 
 

@@ -33,8 +33,8 @@ _POLL_S = 0.2
 _SAMPLE_S = 1.0
 _PATIENCE_S = 60.0
 """For seeds that were told to stop, besides their own grace."""
-WHOLE = frozenset({Verdict.REPRODUCED, Verdict.METRICS_DIFFER, Verdict.INCONCLUSIVE})
-"""Verdicts of a seed that came to its end and is kept when the series is resumed."""
+_ENDS = frozenset({Verdict.REPRODUCED, Verdict.METRICS_DIFFER, Verdict.INCONCLUSIVE, Verdict.ENVIRONMENT_DRIFT})
+"""Verdicts of a run that may have come to its end; only one that has leaves a record."""
 
 
 @dataclass
@@ -51,6 +51,11 @@ class Seed:
 
     def __post_init__(self) -> None:
         self.reader = RunReader(self.run)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it came to its end, so that there is something to judge."""
+        return self.reader.state.verdict in _ENDS and self.run.record.is_file()
 
     @property
     def again(self) -> bool:
@@ -79,7 +84,7 @@ def planned(options: Options, run: RunDirectory) -> list[Seed]:
 
 def is_whole(run: RunDirectory) -> bool:
     """Say whether a seed's run came to its end with something to judge."""
-    return run.report.is_file() and read_entry(run).status in {verdict.value for verdict in WHOLE}
+    return run.report.is_file() and run.record.is_file() and read_entry(run).status in {word.value for word in _ENDS}
 
 
 def run(context: Context) -> StageResult:
@@ -206,12 +211,12 @@ class _Series:
         verdict = state.verdict.value if state.verdict is not None else "died"
         kept = " (kept from an earlier attempt)" if each.kept else ""
         self._log(f"seed {each.name}: {verdict}{kept} {state.summary}".rstrip())
-        failed = state.verdict not in WHOLE and not self._context.interrupt.requested
+        failed = not each.whole and not self._context.interrupt.requested
         message = f"seed {each.name}: {verdict}{kept}{f': {state.summary}' if failed and state.summary else ''}"
         self._context.notice("warning" if failed else "info", message)
         if state.verdict is Verdict.ENVIRONMENT_DRIFT and not self._context.options.allow_drift:
             self._drifted = True  # what is not as pinned for one seed is so for none
-        if state.verdict in WHOLE and not each.again:
+        if each.whole and not each.again:
             self.tell(_metric_lines(each, self._done))
         self._tell(self._done, self._count, "")
 

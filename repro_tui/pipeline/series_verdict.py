@@ -49,15 +49,13 @@ def gather(context: Context, seeds: Sequence[Seed], at_once: int) -> None:
 
 def verify(context: Context) -> StageResult:
     """Judge every expected metric over the seeds; raises where a seed did not come to its end."""
-    from repro_tui.pipeline.series import WHOLE, rule
+    from repro_tui.pipeline.series import rule
 
     sample = [each for each in context.seeds if not each.again]
     for each in context.seeds:
-        state = each.reader.state
-        if state.verdict is Verdict.ENVIRONMENT_DRIFT or state.verdict in WHOLE:
-            continue
-        raise _failure(each)
-    if any(each.reader.state.verdict not in WHOLE for each in sample):
+        if not each.whole and each.reader.state.verdict is not Verdict.ENVIRONMENT_DRIFT and not _drifted(context):
+            raise _failure(each)
+    if not all(each.whole for each in sample):
         return StageResult(detail="a seed drifted: nothing is judged")
     found = [
         over_seeds(expected, _values(sample, MetricKey(expected.name, expected.split)), rule(context))
@@ -97,6 +95,11 @@ def _worst(context: Context, seeds: Sequence[Seed]) -> list[CheckResult]:
         detail = check.detail if passed else f"seed {each.name}: {check.detail or check.status.value}"
         checks.append(replace(check, at=time.time(), detail=detail))
     return checks
+
+
+def _drifted(context: Context) -> bool:
+    """Say whether a seed ended at a drift: then no further one was begun."""
+    return any(each.reader.state.verdict is Verdict.ENVIRONMENT_DRIFT and not each.whole for each in context.seeds)
 
 
 def _failure(each: Seed) -> ReproError:

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import time
+from typing import Any
 
 from repro_tui.errors import DriftError, InfrastructureError
 from repro_tui.events import CheckStatus
@@ -20,10 +21,8 @@ _ARGV = ("python3", "-I", "/job/probe.py", "/out")
 
 def run(context: Context) -> StageResult:
     """Leave `context.summary`; drift ends the run here, named down to the file where that is known."""
-    containers.write_readable(context.run.job / "probe.py", PROBE.read_bytes())
-    _probe(context)
     loaded = context.loaded
-    context.summary = read_summary(context.run.environment)
+    context.summary = look(context)
     checks = environment_checks(
         context.summary,
         at=time.time(),
@@ -48,6 +47,13 @@ def run(context: Context) -> StageResult:
         )
     gpus.look_from_inside(context)
     return StageResult(detail=environment_hash(context.summary))
+
+
+def look(context: Context) -> dict[str, Any]:
+    """Return what the probe sees of the environment from inside, compared with nothing."""
+    containers.write_readable(context.run.job / "probe.py", PROBE.read_bytes())
+    _probe(context)
+    return read_summary(context.run.environment)
 
 
 def _hint(context: Context) -> str:

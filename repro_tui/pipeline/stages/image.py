@@ -33,6 +33,13 @@ def run(context: Context) -> StageResult:
     )
 
 
+def obtain(context: Context) -> Image:
+    """Return the image, given to the engine and compared with nothing: for who finds out what the pins are."""
+    context.image, _ = _image(context)
+    _prepare(context)
+    return context.image
+
+
 def _image(context: Context) -> tuple[Image, bool]:
     """Return the image, and whether it was in the store: pulled where a reference says which, else assembled."""
     pins = context.loaded.manifest.image
