@@ -141,7 +141,10 @@ class _Drafter:
         made = self._made
         if made.script or self._given:
             self._command()
+        first: dict[tuple[str, str, str], Use] = {}
         for use in self._uses:
+            first.setdefault((use.kind, use.value, use.option), use)
+        for use in first.values():
             self._use(use)
         for name, module in made.modules.items():
             if module.fault:
