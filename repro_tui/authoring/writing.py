@@ -10,7 +10,7 @@ from typing import Any
 import tomlkit
 
 from repro_tui.authoring.drafting import Draft, DraftArtifact
-from repro_tui.authoring.inspection.dependencies import requirements_of
+from repro_tui.authoring.inspection.dependencies import of_conda, requirements_of
 from repro_tui.authoring.inspection.people import one_line
 from repro_tui.manifest.marks import MARK
 
@@ -88,7 +88,11 @@ def _image(made: Draft) -> Iterator[str]:
 def _environment(made: Draft, prefix: str) -> Iterator[str]:
     yield "[environment]"
     dependencies = made.dependencies
-    if dependencies.file:
+    if dependencies.file.endswith((".yml", ".yaml")):
+        named = ", ".join(of_conda(made.folder, dependencies.file)) or "nothing"
+        what = f"{dependencies.file} is conda's; make this file of what pip should install: {named}"
+        yield f"requirements = {value(prefix + 'requirements.txt')}  {_mark(what)}"
+    elif dependencies.file:
         others = ", ".join(dependencies.files[1:])
         yield f"requirements = {value(prefix + dependencies.file)}" + (
             f"  {comment(f'also there: {others}')}" if others else ""

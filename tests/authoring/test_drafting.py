@@ -74,8 +74,9 @@ def test_a_conda_project(tmp_path: Path) -> None:
         "  - name: A lab\nlicense: BSD-3-Clause\ndoi: 10.1000/182\n",
         "run.py": "import torch\n",
     })  # fmt: skip
-    manifest, _ = drafted(folder)
-    assert manifest["environment"]["requirements"] == "environment.yml"
+    manifest, marks = drafted(folder)
+    assert manifest["environment"]["requirements"] == "requirements.txt"
+    assert "environment.yml is conda's; make this file of what pip should install: torch==2.5" in marks
     assert manifest["image"]["recipe"] == "torch-cpu"
     assert manifest["experiment"]["title"] == "Our paper's code"
     assert manifest["experiment"]["authors"] == ["Jo Doe", "A lab"]

@@ -68,6 +68,18 @@ def requirements_of(imported: list[str]) -> list[str]:
     return sorted({DISTRIBUTIONS.get(name, name) for name in imported}, key=str.lower)
 
 
+def of_conda(folder: Folder, name: str) -> list[str]:
+    """Return a conda environment's packages as pip would be asked for them, as far as their names are the same."""
+    found = re.findall(r"(?m)^\s*-\s+([A-Za-z0-9_.-]+)\s*(?:(==?|>=|<=)\s*([0-9][\w.*]*))?", _text(folder, name))
+    channels = {"defaults", "conda-forge", "pytorch", "nvidia", "python", "pip"}
+    renamed = {"pytorch": "torch"}
+    return [
+        f"{renamed.get(package, package)}{'==' if sign == '=' else sign}{version}"
+        for package, sign, version in found
+        if package not in channels or (package == "pytorch" and sign)
+    ]
+
+
 def project_table(folder: Folder) -> dict[str, Any]:
     """Return pyproject.toml's `project` table, empty where it has none that can be read."""
     data = _toml(folder, "pyproject.toml")
