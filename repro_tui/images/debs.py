@@ -11,11 +11,15 @@ import io
 import lzma
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from repro_tui.errors import ManifestError
+
+MAX_PART_BYTES = 1 << 30
+"""Of a package, uncompressed, in memory: no package of a base has a tenth of it."""
 
 _LINE = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9+.-]+) (?P<version>[0-9][A-Za-z0-9.+:~-]*) (?P<architecture>[a-z0-9-]+) "
@@ -125,10 +129,21 @@ def _ar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _tar(parts: dict[str, bytes], stem: str) -> tarfile.TarFile:
-    for suffix, decompress in ((".xz", lzma.decompress), (".gz", gzip.decompress), ("", bytes)):
+    for suffix, opened in _COMPRESSIONS:
         if stem + suffix in parts:
-            return tarfile.open(fileobj=io.BytesIO(decompress(parts[stem + suffix])), mode="r:", encoding="utf-8")
+            with opened(io.BytesIO(parts[stem + suffix])) as stream:
+                content = stream.read(MAX_PART_BYTES + 1)
+            if len(content) > MAX_PART_BYTES:
+                raise ValueError(f"its {stem} unpacks to more than {MAX_PART_BYTES >> 20} MiB")
+            return tarfile.open(fileobj=io.BytesIO(content), mode="r:", encoding="utf-8")
     raise ValueError(f"no {stem}.xz or {stem}.gz in it")
+
+
+_COMPRESSIONS: tuple[tuple[str, Callable[[io.BytesIO], IO[bytes]]], ...] = (
+    (".xz", lambda file: cast("IO[bytes]", lzma.LZMAFile(file))),  # noqa: SIM115 - whoever calls it closes it
+    (".gz", lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file))),
+    ("", lambda file: file),
+)
 
 
 def _content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:

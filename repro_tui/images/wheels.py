@@ -22,6 +22,7 @@ from repro_tui.artifacts.packages import WheelTarget
 from repro_tui.errors import ManifestError
 
 _CHUNK_BYTES = 1 << 20
+_MAX_RATIO = 1100  # what deflate can do at best; entries that share their bytes would do more
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _LAUNCHER = """\
 #!/usr/bin/python3
@@ -117,6 +118,9 @@ class OpenWheel:
             if name in members:
                 raise ValueError(f"{name} is in it twice")
             members[name] = info
+        size = sum(info.file_size for info in members.values())
+        if size > self.wheel.path.stat().st_size * _MAX_RATIO:
+            raise ValueError(f"it unpacks to {size} bytes, more than any honest wheel of its size")
         return members
 
     def _find_dist_info(self) -> str:
