@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def opening(arguments: argparse.Namespace) -> Opening:
     """Return what is to be shown first; raises UsageError for what is neither manifest, folder nor run."""
+    from repro_tui.cli.bundle_parts import given_bundle
     from repro_tui.runs.catalog import find_run, looks_like_a_run
     from repro_tui.tui.app import Opening
 
@@ -68,7 +69,10 @@ def opening(arguments: argparse.Namespace) -> Opening:
         return Opening(runs=runs)
     path = Path(arguments.path)
     if path.is_file():
-        return Opening(runs=runs, manifest=path.absolute())
+        bundle = given_bundle(path, None)
+        if bundle is None:
+            return Opening(runs=runs, manifest=path.absolute())
+        return Opening(runs=runs, manifest=bundle.manifest, mirrors=bundle.mirrors, offline=True)
     if path.is_dir() and not looks_like_a_run(path):
         return Opening(runs=runs, folder=path.absolute())
     return Opening(runs=runs, run=find_run(runs, arguments.path))

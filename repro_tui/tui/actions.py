@@ -110,7 +110,7 @@ ACTIONS: tuple[Action, ...] = (
     # --- home ---------------------------------------------------------------------------------------------------------
     Action("home.open", "enter", "Open", "Open the manifest as a plan, or the run as it is or as it ended.",
            HOME, "Manifests and runs", method="open_chosen", footer=True),
-    Action("home.path", "o", "Open path", "Open a manifest, a folder or a run directory by its path.",
+    Action("home.path", "o", "Open path", "Open a manifest, a bundle, a folder or a run directory by its path.",
            HOME, "Manifests and runs", method="ask_path", footer=True),
     Action("home.compare", "c", "Compare", "Mark a run; on another run, put the two side by side.",
            HOME, "Manifests and runs", footer=True),

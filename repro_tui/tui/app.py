@@ -31,12 +31,17 @@ SETTLED_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """What to show first: a run, a manifest, or the manifests of a folder (all None: those of ./manifests)."""
+    """What to show first: a run, a manifest, or the manifests of a folder (all None: those of ./manifests).
+
+    `mirrors`, `offline`: how a manifest is run that came in a bundle.
+    """
 
     runs: Path
     run: RunDirectory | None = None
     manifest: Path | None = None
     folder: Path | None = None
+    mirrors: tuple[Path, ...] = ()
+    offline: bool = False
 
 
 class AsciiScrollBar(ScrollBarRender):
@@ -89,7 +94,7 @@ class ReproApp(App[str], inherit_bindings=False):
         if self.opening.run is not None:
             self.show_run(self.opening.run)
         elif self.opening.manifest is not None:
-            self.show_plan(self.opening.manifest)
+            self.show_plan(self.opening.manifest, mirrors=self.opening.mirrors, offline=self.opening.offline)
         else:
             self.show_home()
 
@@ -124,11 +129,11 @@ class ReproApp(App[str], inherit_bindings=False):
 
         self.push_screen(HomeScreen())
 
-    def show_plan(self, manifest: Path) -> None:
-        """Show what a run of a manifest would do."""
+    def show_plan(self, manifest: Path, *, mirrors: tuple[Path, ...] = (), offline: bool = False) -> None:
+        """Show what a run of a manifest would do; `mirrors` are folders that serve it besides those of this host."""
         from repro_tui.tui.screens.plan import PlanScreen
 
-        self.push_screen(PlanScreen(manifest))
+        self.push_screen(PlanScreen(manifest, mirrors=mirrors, offline=offline))
 
     def show_run(self, run: RunDirectory) -> None:
         """Show a run, live or not."""

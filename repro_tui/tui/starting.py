@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repro_tui.errors import from_os_error
 from repro_tui.manifest.loading import LoadedManifest, load
@@ -12,19 +14,44 @@ from repro_tui.pipeline import launch, worker
 from repro_tui.pipeline.plan import Options
 from repro_tui.runs.directory import RunDirectory
 
+if TYPE_CHECKING:
+    from repro_tui.bundles.opening import Bundle
+
 _workers: list[subprocess.Popen[bytes]] = []
 """Started here: to be waited for once they have ended, so that none stays as a zombie."""
 
 
-def mirror_folders() -> tuple[Path, ...]:
-    """Return the mirror folders that the environment names; raises UsageError for one that is not there."""
+def mirror_folders(more: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Return mirror folders, and those that the environment names; raises UsageError for one that is not there."""
     from repro_tui.artifacts.mirrors import mirrors_from
 
-    return mirrors_from([])
+    return mirrors_from([*more])
+
+
+def bundle(path: Path) -> Bundle | None:
+    """Return the bundle at a path, checked and opened in the store; None for what is no bundle. Raises ReproError."""
+    from repro_tui.bundles.reading import looks_like_bundle
+
+    if not looks_like_bundle(path):
+        return None
+    from repro_tui.artifacts.store import Store, default_store_path
+    from repro_tui.bundles.opening import open_bundle
+
+    store = Store(default_store_path())
+    try:
+        return open_bundle(path, store)
+    finally:
+        store.close()
 
 
 def start(
-    runs: Path, loaded: LoadedManifest, *, engine: str | None = None, seed: int | None = None, offline: bool = False
+    runs: Path,
+    loaded: LoadedManifest,
+    *,
+    engine: str | None = None,
+    seed: int | None = None,
+    offline: bool = False,
+    mirrors: Sequence[Path] = (),
 ) -> RunDirectory:
     """Start a run of a manifest under `runs`; raises a ReproError where that cannot be."""
     from repro_tui.artifacts.sources.apt import ENV_DEBIAN_MIRROR
@@ -37,7 +64,7 @@ def start(
             experiment=loaded.manifest.experiment.name,
             title=loaded.manifest.experiment.title,
             engine=engine,
-            mirrors=tuple(map(str, mirror_folders())),
+            mirrors=tuple(map(str, mirror_folders(mirrors))),
             debian_mirror=os.environ.get(ENV_DEBIAN_MIRROR) or None,
             offline=offline,
             seed=seed,

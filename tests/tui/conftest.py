@@ -15,12 +15,13 @@ from repro_tui.artifacts.store import remove_tree
 from repro_tui.doctor.finding import Finding
 from repro_tui.engines.embedded import EmbeddedEngine
 from repro_tui.runs.directory import RunDirectory
+from tests.bundles.conftest import bundle, experiment
 from tests.system.conftest import downloads, pinned
 from tests.system.lab import Lab
 from tests.tui.record import NOW, RECORDED, laboratory, run_id
 from tests.tui.terminal import Terminal
 
-__all__ = ["downloads"]
+__all__ = ["bundle", "downloads", "experiment"]
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,8 +63,12 @@ async def until_screen(pilot: Pilot[str], scope: str) -> None:
 
 def _quiet(app: App[str]) -> bool:
     """Say whether no thread reads or looks at anything, and no screen has something that it has not drawn."""
-    working = any(worker._thread_worker and not worker.is_finished for worker in app.workers)
-    return not working and all(getattr(screen, "settled", True) for screen in app.screen_stack)
+    return not list(_busy(app))
+
+
+def _busy(app: App[str]) -> Iterator[object]:
+    yield from (worker for worker in app.workers if worker._thread_worker and not worker.is_finished)
+    yield from (screen for screen in app.screen_stack if not getattr(screen, "settled", True))
 
 
 async def at_rest(pilot: Pilot[str]) -> str:
@@ -72,7 +76,7 @@ async def at_rest(pilot: Pilot[str]) -> str:
     before, now = "", "not yet"
     give_up_at = time.monotonic() + PATIENCE_S
     while now != before or not _quiet(pilot.app):
-        assert time.monotonic() < give_up_at, f"it does not come to rest:\n{now}"
+        assert time.monotonic() < give_up_at, f"it does not come to rest: {list(_busy(pilot.app))}\n{now}"
         await pilot.pause()
         before, now = now, text_of(pilot.app)
     return now

@@ -122,6 +122,32 @@ async def test_a_path_opens_what_is_there(
         await until_text(pilot, "reuters-r8-minilm")
 
 
+@pytest.fixture
+def changed(bundle: Path, tmp_path: Path) -> Path:
+    """Return the bundle with one bit of it turned."""
+    content = bytearray(bundle.read_bytes())
+    content[len(content) // 2] ^= 1
+    path = tmp_path / "changed.repro.tar"
+    path.write_bytes(content)
+    return path
+
+
+async def test_a_bundle_is_checked_and_opened_as_a_plan(
+    bundle: Path, changed: Path, tmp_path: Path, examined: None
+) -> None:
+    async with opened(tmp_path / "runs") as pilot:
+        field = pilot.app.screen.query_one("#path", Input)
+        await pilot.press("o")
+        field.value = str(changed)
+        await pilot.press("enter")
+        await until_text(pilot, "error", "changed.repro.tar")
+        await pilot.press("o")
+        field.value = str(bundle)
+        await pilot.press("enter")
+        await until_screen(pilot, "plan")
+        await until_text(pilot, "A tiny experiment", "Offline: yes")
+
+
 async def test_the_doctor_says_how_this_machine_is(tmp_path: Path, examined: None) -> None:
     async with opened(tmp_path / "runs", size=SMALL) as pilot:
         await pilot.press("d")

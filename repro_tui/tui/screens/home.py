@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -18,6 +19,7 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from repro_tui.errors import ReproError
 from repro_tui.events import Verdict
 from repro_tui.manifest.finding import Found, Shelf
 from repro_tui.manifest.pin_list import gpu_words, image_words, task_words
@@ -43,7 +45,7 @@ There is no manifest in {folder}.
 
 What you can do next:
 
-  o   open a manifest, a folder or a run directory by its path
+  o   open a manifest, a bundle, a folder or a run directory by its path
   d   ask the doctor what this machine can run
   ?   see every key
 
@@ -88,7 +90,7 @@ class HomeScreen(Screen[None]):
         yield OptionList(id="manifests", classes="pane")
         yield Static(id="empty", classes="pane", markup=False)
         yield DataTable[Text](id="runs", classes="pane", cursor_type="row", zebra_stripes=False)
-        yield Input(placeholder="path of a manifest, a folder or a run directory", id="path")
+        yield Input(placeholder="path of a manifest, a bundle, a folder or a run directory", id="path")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -250,11 +252,27 @@ class HomeScreen(Screen[None]):
             self._say_place()
             self._look()
         elif path.exists():
-            self._app.show_plan(path)
+            self.notify("looking at it …", timeout=2)
+            self.run_worker(lambda: self._open_file(path), thread=True, group="open")
         else:
             self.notify(f"there is nothing at {path}", severity="error", markup=False)
             return
         self.action_back()
+
+    def _open_file(self, path: Path) -> None:
+        """Open a manifest, or a bundle, every byte of which is checked first; in a thread."""
+        from repro_tui.tui.starting import bundle
+
+        try:
+            opened = bundle(path)
+        except ReproError as error:
+            self.app.call_from_thread(self._app.explain, error)
+            return
+        if opened is None:
+            self.app.call_from_thread(self._app.show_plan, path)
+        else:
+            show = partial(self._app.show_plan, opened.manifest, mirrors=opened.mirrors, offline=True)
+            self.app.call_from_thread(show)
 
     def action_compare(self) -> None:
         """Mark a run, or compare the marked one with this."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _ENGINES = (None, "docker", "podman", "embedded")
 _SEEDS = 2**32
+_NETWORK = "the bundle's manifest asks for a network inside the container"
 
 
 class Previewed(Message):
@@ -52,12 +53,13 @@ class PlanScreen(Screen[None]):
     CSS_PATH = Path(__file__).parents[1] / "styles" / "plan.tcss"
     AUTO_FOCUS = ""
 
-    def __init__(self, manifest: Path) -> None:
+    def __init__(self, manifest: Path, *, mirrors: tuple[Path, ...] = (), offline: bool = False) -> None:
         super().__init__()
         self.manifest = manifest
         self.engine: str | None = None
         self.seed: int | None = None
-        self.offline = False
+        self.offline = offline
+        self._mirrors = mirrors
         self._found: Found | None = None
         self._seen: Preview | None = None
         self._took: Estimate | None = None
@@ -123,7 +125,9 @@ class PlanScreen(Screen[None]):
             return
         store = Store(default_store_path())
         try:
-            seen = preview(found.loaded, store=store, mirrors=mirror_folders(), engine=engine, offline=offline)
+            seen = preview(
+                found.loaded, store=store, mirrors=mirror_folders(self._mirrors), engine=engine, offline=offline
+            )
         except ReproError as error:
             seen = Preview((), EngineAnswer(), (Blocker(error.message, error.hint, error.where),))
         finally:
@@ -167,6 +171,12 @@ class PlanScreen(Screen[None]):
                 )
                 for problem in found.problems
             ]
+        asks = found is not None and found.loaded is not None and found.loaded.manifest.resources.network
+        if asks and self._mirrors and self.offline:  # it came from somebody else, in a bundle
+            return [*self._blocked(), Blocker(_NETWORK, "going online (f) allows it", "resources.network")]
+        return self._blocked()
+
+    def _blocked(self) -> list[Blocker]:
         return list(self._seen.blockers) if self._seen is not None else []
 
     @property
@@ -274,7 +284,10 @@ class PlanScreen(Screen[None]):
             self._show()
             return
         try:
-            run = start(self._app.opening.runs, found.loaded, engine=self.engine, seed=self.seed, offline=self.offline)
+            run = start(
+                self._app.opening.runs, found.loaded,
+                engine=self.engine, seed=self.seed, offline=self.offline, mirrors=self._mirrors,
+            )  # fmt: skip
         except ReproError as error:
             self._app.explain(error)
             return
