@@ -36,7 +36,7 @@ from repro_tui.cli import (
 from repro_tui.cli import list as list_command
 
 COMMANDS = (
-    tui, init, record, run, attach, cancel, list_command, show, diff, logs, sign, verify,
+    tui, init, lock, record, run, attach, cancel, list_command, show, diff, logs, sign, verify,
     check, pack, unpack, export, schema, doctor, image, prune,
 )  # fmt: skip
 """Every command's module, in the order of the help; each has `add_parser(subparsers)` and `run(arguments) -> int`."""

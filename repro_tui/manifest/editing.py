@@ -140,6 +140,12 @@ class Document:
         self._replace(self._text)
         return bool(found)
 
+    def check_writable(self) -> None:
+        """Raise ManifestError where `save` would be refused: before long work is done for nothing."""
+        target = self.path.resolve()
+        if target.exists():
+            self._refuse(target, target.stat().st_mode & 0o777)
+
     def save(self) -> None:
         """Write the file, whole or not at all; its mode stays, a link is followed, unchanged text is not written.
 

@@ -45,7 +45,7 @@ class Loose:
 
 def loose_keys(data: Mapping[str, Any], resolve: Callable[[str], Path]) -> list[Loose]:
     """Return the pins without which a parsed manifest cannot be run, in the order of the tables."""
-    return [*_environment(data, resolve), *_reference(data), *_artifacts(data)]
+    return [*_environment(data, resolve), *_reference(data), *_artifacts(data, resolve)]
 
 
 def unpinned_keys(data: Mapping[str, Any]) -> list[Loose]:
@@ -113,18 +113,30 @@ def _reference(data: Mapping[str, Any]) -> list[Loose]:
     return [Loose(("image", "reference"), show(reference), words)]
 
 
-def _artifacts(data: Mapping[str, Any]) -> list[Loose]:
+def _artifacts(data: Mapping[str, Any], resolve: Callable[[str], Path]) -> list[Loose]:
     found: list[Loose] = []
     artifacts = data.get("artifacts")
     for index, artifact in enumerate(artifacts if isinstance(artifacts, list) else []):
         if not isinstance(artifact, dict) or not isinstance(artifact.get("sources"), list) or not artifact["sources"]:
             continue
         if "sha256" not in artifact and "tree_sha256" not in artifact:
-            words = "an artifact is pinned: by `sha256` (a file) or by `tree_sha256` (a folder)"
-            found.append(Loose(("artifacts", index, "sha256"), "nothing", words))
+            words = "`sha256` (a file) or `tree_sha256` (a folder), by which an artifact is pinned"
+            key = "tree_sha256" if _is_folder(artifact, resolve) else "sha256"
+            found.append(Loose(("artifacts", index, key), "nothing", words))
         if "bytes" not in artifact:
             found.append(Loose(("artifacts", index, "bytes"), "nothing", "its size in bytes"))
     return found
+
+
+def _is_folder(artifact: Mapping[str, Any], resolve: Callable[[str], Path]) -> bool:
+    """Whether an artifact is a folder, as far as its first source says without being asked."""
+    source = artifact["sources"][0]
+    if not isinstance(source, dict):
+        return False
+    path = source.get("path")
+    if source.get("type") == "local" and isinstance(path, str):
+        return "files" in source or resolve(path).is_dir()
+    return artifact.get("kind") == "code" or (source.get("type") == "git" and path in {None, ".", "./"})
 
 
 def _table(data: Mapping[str, Any], name: str) -> dict[str, Any]:

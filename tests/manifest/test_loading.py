@@ -134,7 +134,7 @@ KIND = 'kind = "weights"'
         (f'sha256 = "{A64}"', f'sha256 = "sha256:{A64}"', "artifacts[0].sha256", f"write {A64}"),
         (f'sha256 = "{A64}"', f'sha256 = "{A64.upper()}"', "artifacts[0].sha256", f"write {A64}"),
         (f'sha256 = "{A64}"', 'sha256 = "abc"', "artifacts[0].sha256", "64 lower-case hexadecimal digits"),
-        (f'sha256 = "{A64}"\n', "", "artifacts[0].sha256", "an artifact is pinned"),
+        (f'sha256 = "{A64}"\n', "", "artifacts[0].sha256", "by which an artifact is pinned"),
         (f'sha256 = "{A64}"', f'sha256 = "{A64}"\ntree_sha256 = "{A64}"', "artifacts[0]", "one of the two"),
         (
             'recipe = "torch-cpu"',

@@ -33,10 +33,11 @@ def run(context: Context) -> StageResult:
     )
 
 
-def obtain(context: Context) -> Image:
-    """Return the image, given to the engine and compared with nothing: for who finds out what the pins are."""
+def obtain(context: Context, *, prepare: bool) -> Image:
+    """Return the image, given to the engine where it is to start, compared with nothing: for who makes the pins."""
     context.image, _ = _image(context)
-    _prepare(context)
+    if prepare:
+        _prepare(context)
     return context.image
 
 

@@ -1,0 +1,1 @@
+"""`repro-tui lock`: resolve and pin what is loose in a manifest, and find what is stale."""
