@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -99,10 +101,11 @@ def read_job(run: RunDirectory) -> dict[str, Any]:
 
 
 def read_json(path: Any) -> dict[str, Any]:
-    """Return the object in a JSON file, {} where there is none."""
+    """Return the object in a JSON file, {} where there is none; no link is followed and no pipe waited for."""
     try:
-        with open(path, "rb") as stream:
-            found = json.loads(stream.read(_MAX_BYTES))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            found = json.loads(stream.read(_MAX_BYTES)) if stat.S_ISREG(os.fstat(descriptor).st_mode) else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
