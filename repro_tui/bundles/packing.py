@@ -101,7 +101,7 @@ def _add_metadata(found: Gathered, loaded: LoadedManifest, report: Report | None
     folders = [folder, folder.parent] if (folder.parent / ".git").exists() else [folder]
     if (text := licence_text(folders)) is not None:
         found.add("LICENCE", text, "licence", media_type="text/plain")
-    found.add("CITATION.cff", citation(loaded.manifest.experiment, folders), "citation")
+    found.add("CITATION.cff", citation(loaded.manifest, folders), "citation")
     if (described := croissant.metadata(loaded.manifest)) is not None:
         found.add("croissant.json", described, "metadata", media_type="application/ld+json")
     files = [
