@@ -19,10 +19,11 @@ def explain(left: Side, right: Side, clock: Clock | None = None) -> Explanation:
     """Return everything that is known to differ, the likeliest cause first, and what is not known."""
     clock = clock or Clock()
     unknown = list(_unknown(left, right))
+    compared = bool(left.job.keys() & right.job.keys())
     try:
         causes = [*job_causes(left, right, clock), *surrounding_causes(left, right)]
     except RecursionError:
-        causes = []
+        causes, compared = [], False
         unknown.append("what one side says of itself is nested too deep to be compared")
     return Explanation(
         left.named,
@@ -31,7 +32,7 @@ def explain(left: Side, right: Side, clock: Clock | None = None) -> Explanation:
         _parting(left, right, clock),
         tuple(outcomes(left, right)),
         tuple(unknown),
-        compared=bool(left.job.keys() & right.job.keys()),
+        compared,
     )
 
 

@@ -71,7 +71,7 @@ class Cause:
 def cause(kind: Kind, name: str, sides: Sequence[Any], why: str, details: tuple[str, ...] = ()) -> Cause:
     """Return a cause that counts as its kind does; `sides` are the values on the left and on the right."""
     left, right = sides
-    return Cause(kind, printable(name).replace("\n", " "), show(left), show(right), why, WEIGHTS[kind], details)
+    return Cause(kind, show(name), show(left), show(right), why, WEIGHTS[kind], details)
 
 
 def show(value: Any) -> str:
@@ -152,7 +152,9 @@ class Named:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as docs/explaining.md has it."""
-        return {"kind": self.kind, "name": self.name, "path": self.path, "status": self.status}
+        return {
+            "kind": self.kind, "name": printable(self.name), "path": printable(self.path), "status": self.status,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
