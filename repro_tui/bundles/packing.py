@@ -21,6 +21,7 @@ from repro_tui.bundles.recorded import shared_files
 from repro_tui.errors import InfrastructureError, StoreFullError, UsageError, from_os_error
 from repro_tui.images import tar
 from repro_tui.manifest.loading import LoadedManifest
+from repro_tui.manifest.models import LocalSource
 from repro_tui.report import croissant, rocrate
 from repro_tui.report.model import Report
 from repro_tui.runs.directory import RunDirectory
@@ -72,6 +73,8 @@ def pack(
         progress=progress, say=say,
     )  # fmt: skip
     _add_metadata(found, loaded, report)
+    for told in _told_places(loaded):
+        say(f"warning: {told} is a place on this machine, and the manifest goes into the bundle as it is")
     members = found.members
     if (fault := listing_fault([member.path for member in members])) is not None:
         raise UsageError(f"this cannot be one bundle: {fault}", where=str(loaded.path), hint="rename one of them")
@@ -93,6 +96,14 @@ def _add_run(found: Gathered, run: RunDirectory | None, loaded: LoadedManifest) 
     for path, content in files.items():
         found.add(path, content, _RUN_ROLES.get(path, "log"), name=run.id)
     return report
+
+
+def _told_places(loaded: LoadedManifest) -> Iterator[str]:
+    """Yield each path of this machine that the manifest itself tells: nothing of it can be changed, it is pinned."""
+    for artifact in loaded.manifest.artifacts:
+        for source in artifact.sources:
+            if isinstance(source, LocalSource) and source.path.startswith(("/", "~")):
+                yield f"artifacts.{artifact.name}: {source.path}"
 
 
 def _add_metadata(found: Gathered, loaded: LoadedManifest, report: Report | None) -> None:

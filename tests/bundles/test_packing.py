@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from repro_tui.artifacts.store import Store
+from repro_tui.bundles import packing
+from repro_tui.bundles.contents import Gathered
 from repro_tui.bundles.index import Index
 from repro_tui.bundles.opening import open_bundle
 from repro_tui.bundles.reading import verify
 from repro_tui.bundles.recorded import choose_run
-from repro_tui.errors import UsageError
+from repro_tui.errors import InfrastructureError, StoreFullError, UsageError
+from repro_tui.images import tar
 from repro_tui.images.pulled import pull
-from repro_tui.manifest.loading import load
+from repro_tui.manifest.loading import LoadedManifest, load
+from repro_tui.report.model import Report
 from repro_tui.runs.directory import RunDirectory
 from tests.bundles.experiment import Experiment, digest, tree
 from tests.images.image_parts import DEBS, WHEELS, Compiler
@@ -186,3 +196,70 @@ def test_a_dockerfile_cannot_be_packed(copy: Experiment, tmp_path: Path) -> None
     copy.manifest.write_text(copy.manifest.read_text().replace('recipe = "small"', 'dockerfile = "Dockerfile"'))
     with pytest.raises(UsageError, match="built from a Dockerfile"):
         copy.pack(tmp_path / "x.repro.tar")
+
+
+AS_NOBODY = """\
+import os, sys
+from pathlib import Path
+from tests.bundles.experiment import Experiment
+folder = Path(sys.argv[1])
+there = Experiment(folder / "tiny")
+there.pack(folder / "root.repro.tar")
+for parent, folders, files in os.walk(folder):
+    for name in (".", *folders, *files):
+        os.chown(os.path.join(parent, name), 65534, 65534)
+os.setgid(65534)
+os.setuid(65534)
+os.umask(0o077)
+os.environ["HOME"] = "/nonexistent"
+there.pack(folder / "nobody.repro.tar")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_packs_the_same_bytes(copy: Experiment, bundle: Path) -> None:
+    root = Path(__file__).parents[2]
+    folder = Path(tempfile.mkdtemp(prefix="repro-tui-test-"))
+    try:
+        shutil.move(copy.folder, folder / "tiny")
+        subprocess.run([sys.executable, "-c", AS_NOBODY, str(folder)], cwd=root, check=True)
+        assert digest(folder / "nobody.repro.tar") == digest(folder / "root.repro.tar") == digest(bundle)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_an_older_bundle_stays_where_a_new_one_fails(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "x.repro.tar"
+    target.write_bytes(b"older")
+    real = tar.TarWriter.file
+
+    def full(self: tar.TarWriter, path: str, mode: int, size: int, chunks: Iterable[bytes]) -> int:
+        if path == "run/report.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, path, mode, size, chunks)
+
+    monkeypatch.setattr(tar.TarWriter, "file", full)
+    with pytest.raises(StoreFullError):
+        experiment.pack(target)
+    assert target.read_bytes() == b"older"
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_file_that_changes_while_it_is_packed(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = packing._add_metadata
+
+    def change(found: Gathered, loaded: LoadedManifest, report: Report | None) -> None:
+        real(found, loaded, report)
+        path = next(path for path, content in found.contents.items() if content.member.role == "wheel")
+        other = tmp_path / "other"
+        other.write_bytes(b"x" * found.contents[path].member.bytes)
+        found.contents[path] = dataclasses.replace(found.contents[path], source=other)
+
+    monkeypatch.setattr(packing, "_add_metadata", change)
+    with pytest.raises(InfrastructureError, match="changed while it was packed"):
+        experiment.pack(tmp_path / "x.repro.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]

@@ -140,3 +140,12 @@ def test_a_bundle_that_asks_for_a_network(
     changed = forged.write(tmp_path / "online.repro.tar")
     assert main(["run", str(changed), "--engine", "embedded", "--runs", str(tmp_path / "runs")]) == 2
     assert "asks for a network" in capsys.readouterr().err
+
+
+def test_a_manifest_that_names_a_place_on_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = Experiment(tmp_path / "tiny")
+    there.write()
+    absolute = there.manifest.parent / "numbers.tsv"
+    there.manifest.write_text(there.manifest.read_text().replace('"numbers.tsv"', f'"{absolute}"'))
+    assert main([*words(there), "-o", str(tmp_path / "x.repro.tar")]) == 0
+    assert f"warning: artifacts.numbers: {absolute} is a place on this machine" in capsys.readouterr().err
