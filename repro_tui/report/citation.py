@@ -19,7 +19,8 @@ def metadata(manifest: Manifest) -> bytes:
 def _lines(manifest: Manifest) -> Iterator[str]:
     experiment = manifest.experiment
     yield "cff-version: 1.2.0"
-    yield f"message: {_text('If you use this, please cite it, and the paper whose result it reproduces.')}"
+    also = ", and the paper whose result it reproduces" if experiment.paper else ""
+    yield f"message: {_text(f'If you use this, please cite it{also}.')}"
     yield f"title: {_text(experiment.title)}"
     yield "type: dataset"
     if experiment.description.strip():

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from repro_tui.errors import InfrastructureError
 from repro_tui.manifest.models import Manifest
 from repro_tui.report.model import Report
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.logtext import displayed
 from repro_tui.runs.reader import read_state
-from repro_tui.verify import environment
 from repro_tui.verify.metrics import open_output
 
 MAX_LOG_LINES = 120
 _LOG_BYTES = 64 << 10
+_MAX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,29 @@ def beside(run: RunDirectory, report: Report) -> Beside:
 def read_manifest(run: RunDirectory) -> Manifest | None:
     """Return the manifest as it was when the run began; the files that it pins need not be there."""
     try:
-        return Manifest.model_validate(tomllib.loads(run.manifest.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return Manifest.model_validate(tomllib.loads(_read(run, run.manifest.name).decode()))
+    except (ValueError, RecursionError):
         return None
 
 
 def _packages(run: RunDirectory) -> dict[str, str]:
     try:
-        found = environment.read_summary(run.environment)["distributions"]
-    except InfrastructureError:
+        found = json.loads(_read(run, run.environment.name))["distributions"]
+        return {str(name): str(facts["version"]) for name, facts in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-    if not isinstance(found, dict):
-        return {}
-    return {name: str(facts.get("version", "?")) for name, facts in found.items() if isinstance(facts, dict)}
+
+
+def _read(run: RunDirectory, name: str) -> bytes:
+    """Return a file of a run that somebody else may have made: no link, no pipe, no more than is sensible."""
+    try:
+        with open_output(run.path, name) as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ValueError(str(error)) from None
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"{name} is larger than {_MAX_BYTES} bytes")
+    return content
 
 
 def _log(run: RunDirectory, report: Report) -> list[str]:

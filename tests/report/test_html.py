@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -120,6 +121,18 @@ def test_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "train.log").symlink_to(tmp_path / "secret")
     assert gather.beside(replace(recorded.run("failed"), path=tmp_path), recorded.report("failed")).log == []
+
+
+def test_pipe_link_or_flood_in_a_run_is_no_manifest_and_no_packages(tmp_path: Path) -> None:
+    run = replace(recorded.run("failed"), path=tmp_path)
+    os.mkfifo(tmp_path / "manifest.toml")
+    (tmp_path / "environment.json").symlink_to("/dev/zero")
+    beside = gather.beside(run, recorded.report("failed"))
+    assert beside.manifest is None
+    assert beside.packages == {}
+    (tmp_path / "environment.json").unlink()
+    (tmp_path / "environment.json").write_text("[" * 100_000)
+    assert gather.beside(run, recorded.report("failed")).packages == {}
 
 
 def poisoned(value: Any, key: str = "") -> Any:

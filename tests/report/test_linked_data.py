@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from repro_tui.cli.main import main
 from repro_tui.errors import DigestMismatchError, UsageError
 from repro_tui.manifest.loading import load
 from repro_tui.manifest.models import Manifest, Paper
 from repro_tui.report import citation, crate, croissant, linked, rocrate
 from repro_tui.report.rocrate import CrateFile
 from repro_tui.runs.directory import RunDirectory
+from tests.bundles.experiment import Experiment
 from tests.report import recorded
 from tests.report.validators.environment import ask, environment
 
@@ -73,6 +75,11 @@ def test_validators_of_others_find_nothing_wrong(tmp_path: Path) -> None:
         folder = tmp_path / "crates" / path.stem
         crate.of_manifest(load(path), folder)
         crates[str(folder)] = "workflow-ro-crate"
+    tiny = Experiment(tmp_path / "tiny")
+    tiny.write()
+    bundle = tiny.pack(tmp_path / "tiny.repro.tar").path
+    assert main(["unpack", str(bundle), str(tmp_path / "crates" / "bundle")]) == 0
+    crates[str(tmp_path / "crates" / "bundle")] = "workflow-run-crate"
     said = ask(
         validators,
         tmp_path,
