@@ -203,5 +203,6 @@ def shown(path: str) -> str:
 
 
 def refused(bundle: Path, member: str, what: str, *, hint: str = ASK) -> BundleError:
-    """Return the error for a bundle that is not used, and why."""
-    return BundleError(f"{bundle.name} is refused: {member}: {what}", where=f"{bundle}, member {member}", hint=hint)
+    """Return the error for a bundle that is not used, and why; `member` is empty where it is about the whole file."""
+    told, where = (f"{member}: {what}", f"{bundle}, member {member}") if member else (what, str(bundle))
+    return BundleError(f"{bundle.name} is refused: {told}", where=where, hint=hint)

@@ -72,8 +72,8 @@ def opened(path: Path) -> Iterator[Opened]:
         if size_bytes != expected:
             _blame_first_difference(found)
             if size_bytes < expected:
-                raise refused(path, "the file", f"it is cut off: it has {size_bytes} bytes of {expected}")
-            raise refused(path, "the file", f"{size_bytes - expected} bytes follow its end")
+                raise refused(path, "", f"it is cut off: it has {size_bytes} bytes of {expected}")
+            raise refused(path, "", f"{size_bytes - expected} bytes follow its end")
         yield found
 
 
@@ -88,7 +88,7 @@ def members(bundle: Opened) -> Iterator[tuple[Member, Iterator[bytes]]]:
         if _read(bundle.file, len(tar.padding(member.bytes))).strip(b"\0"):
             raise refused(bundle.path, member.path, "there are bytes behind its end")
     if _read(bundle.file, len(tar.END)) != tar.END:
-        raise refused(bundle.path, "the file", "another member follows the last one of the index")
+        raise refused(bundle.path, "", "another member follows the last one of the index")
 
 
 def verify(path: Path, progress: Callable[[int, int, str], None] = lambda _done, _total, _text: None) -> Index:
@@ -114,7 +114,9 @@ def _index_bytes(file: BinaryIO, path: Path, size_bytes: int) -> bytes:
         length = int(size, 8)
     except ValueError:
         length = -1
-    if not 0 < length <= min(MAX_INDEX_BYTES, size_bytes):
+    if 0 < length <= MAX_INDEX_BYTES and length > size_bytes:
+        raise refused(path, "", f"it is cut off within its index: it has {size_bytes} bytes")
+    if not 0 < length <= MAX_INDEX_BYTES:
         raise refused(path, NAME, f"it says it has {length} bytes; at most {MAX_INDEX_BYTES} are allowed")
     if start != tar.header(NAME, b"0", 0o644, length):
         raise refused(path, NAME, _unlike(start))
@@ -168,7 +170,7 @@ def _blame_first_difference(bundle: Opened) -> None:
         bundle.file.seek(member.bytes + len(tar.padding(member.bytes)), os.SEEK_CUR)
     end = _read(bundle.file, len(tar.END))
     if end.strip(b"\0"):
-        raise refused(bundle.path, "the file", "another member follows the last one of the index")
+        raise refused(bundle.path, "", "another member follows the last one of the index")
 
 
 def _unlike(header: bytes) -> str:
