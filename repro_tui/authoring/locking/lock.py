@@ -130,6 +130,11 @@ class _Locking:
                 )  # fmt: skip
             return
         requirements = subject.requirements
+        if upgrade and requirements is not None and requirements.is_lock:
+            raise UsageError(
+                f"{requirements.path.name} is a lock itself, and is taken as it is", where="--upgrade",
+                hint="renew it with the tool that made it (`uv lock --upgrade`), then lock again",
+            )  # fmt: skip
         there = file.is_file()
         why = lock_findings(subject) if there else []
         if requirements is not None and (not there or why or upgrade):

@@ -51,6 +51,11 @@ class Requirements:
     content: tuple[str, ...]
     """Everything that decides about the lock, in a form that comments and order do not change."""
 
+    @property
+    def is_lock(self) -> bool:
+        """Whether the file says every version itself."""
+        return self.path.name == "uv.lock" or PYLOCK.fullmatch(self.path.name) is not None
+
     def digest(self, platform: str, python: str) -> str:
         """Return the SHA-256 that a lock made from this for an image carries in its head."""
         document = json.dumps([platform, python, sorted(self.content)])
@@ -121,7 +126,7 @@ class _Reading:
             data = tomllib.loads(text)
         except ValueError as error:
             raise ManifestError(f"it is not TOML: {error}", where=str(path)) from None
-        if path.name == "uv.lock" or PYLOCK.fullmatch(path.name):
+        if path.name == "uv.lock" or PYLOCK.fullmatch(path.name) is not None:
             self.content.append(hashlib.sha256(text.encode()).hexdigest())
             return
         project = data.get("project", {})

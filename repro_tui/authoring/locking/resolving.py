@@ -182,7 +182,7 @@ def _failed(message: str, path: Path, *, offline: bool) -> ManifestError | Infra
         )
     if _UNREACHABLE.search(message):
         return InfrastructureError(
-            f"no index of packages can be asked: {_plain(lines[-1]) if lines else 'uv says nothing'}", where=str(path),
+            f"no index of packages can be asked: {lines[-1].removeprefix('cause: ') if lines else 'uv says nothing'}", where=str(path),
             hint="check the network, or the index that pip is set up with (`pip config list`)",
         )  # fmt: skip
     hint = _WHEEL_HINT if _NO_WHEEL.search(message) else "change the requirements; what uv says is above"
