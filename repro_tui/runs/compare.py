@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from repro_tui.manifest.pins import differences
@@ -89,7 +91,7 @@ def read_job(run: RunDirectory) -> dict[str, Any]:
     if job:
         return job
     try:
-        manifest = tomllib.loads(run.manifest.read_text(encoding="utf-8"))
+        manifest = tomllib.loads(read_plain(run.manifest).decode())
     except (OSError, ValueError, RecursionError):
         return {}
     determinism = _table(manifest.get("determinism"))
@@ -100,15 +102,22 @@ def read_job(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def read_json(path: Any) -> dict[str, Any]:
-    """Return the object in a JSON file, {} where there is none; no link is followed and no pipe waited for."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, {} where there is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            found = json.loads(stream.read(_MAX_BYTES)) if stat.S_ISREG(os.fstat(descriptor).st_mode) else {}
+        found = json.loads(read_plain(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def read_plain(path: Path) -> bytes:
+    """Return what a plain file holds, up to a bearable size; follows no link and waits for no pipe. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        return stream.read(_MAX_BYTES)
 
 
 def _hyperparameters(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:

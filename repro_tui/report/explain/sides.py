@@ -28,7 +28,7 @@ from repro_tui.manifest.trees import tree_digest
 from repro_tui.report.explain.model import Named
 from repro_tui.report.explain.places import Places, plain_tree
 from repro_tui.runs.catalog import read_entry
-from repro_tui.runs.compare import read_job, read_json
+from repro_tui.runs.compare import read_job, read_json, read_plain
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import read_state
 from repro_tui.runs.state import RunState
@@ -175,13 +175,8 @@ def _texts(value: object) -> list[str]:
 
 def _copy_of_manifest(run: RunDirectory, options: Mapping[str, Any]) -> LoadedManifest | None:
     """Return the manifest that lies in the run; the files it pins lie beside the one it was copied from, if at all."""
-    if not _plain(run.manifest):
-        return None
     try:
-        with run.manifest.open("rb") as file:
-            content = file.read(loading.MAX_BYTES + 1)
-        if len(content) > loading.MAX_BYTES:
-            return None
+        content = read_plain(run.manifest)
         text = content.decode()
         manifest = Manifest.model_validate(tomllib.loads(text))
         seed = options.get("seed")
