@@ -78,7 +78,9 @@ def see(
             context.loaded = dataclasses.replace(loaded, manifest=manifest)
             resolve.check_host(context.loaded)
             if probe or manifest.image.dockerfile is not None:
-                context.engine = choose(options.engine, manifest.resources.engine).engine
+                # Only this engine starts from the store itself; the others would be given a copy of the image first.
+                wish = "embedded" if manifest.image.dockerfile is None else None
+                context.engine = choose(options.engine, manifest.resources.engine or wish).engine
             with closing(context.cleanup):
                 context.stage = "image"
                 obtained = image.obtain(context, prepare=probe)

@@ -181,8 +181,9 @@ def _failed(message: str, path: Path, *, offline: bool) -> ManifestError | Infra
             hint="lock without --offline",
         )
     if _UNREACHABLE.search(message):
+        reason = lines[-1].removeprefix("cause: ") if lines else "uv says nothing"
         return InfrastructureError(
-            f"no index of packages can be asked: {lines[-1].removeprefix('cause: ') if lines else 'uv says nothing'}", where=str(path),
+            f"no index of packages can be asked: {reason}", where=str(path),
             hint="check the network, or the index that pip is set up with (`pip config list`)",
         )  # fmt: skip
     hint = _WHEEL_HINT if _NO_WHEEL.search(message) else "change the requirements; what uv says is above"
