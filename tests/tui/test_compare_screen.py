@@ -103,3 +103,13 @@ async def test_a_run_that_came_nowhere_can_be_compared_too(recorded: Recorded, t
         pilot.app.push_screen(CompareScreen(RunDirectory(tmp_path / "runs" / "empty"), recorded("failed")))
         await until_screen(pilot, "compare")
         await until_text(pilot, "left   empty  ", "neither run has any", "not known", "no summary")
+
+
+async def test_what_likely_made_the_difference_stands_on_top(recorded: Recorded, tmp_path: Path, clock: float) -> None:
+    async with opened(tmp_path / "runs", size=(120, 40)) as pilot:
+        pilot.app.push_screen(CompareScreen(recorded("reproduced"), recorded("failed")))
+        await until_text(pilot, "hyperparameter rate", "part from the first step on")
+        lines = text_of(pilot.app).splitlines()
+        assert "the likeliest cause first" in lines[2]
+        assert "hyperparameter rate  0.02  60.0" in lines[4]
+        assert "not known of the right one: final metrics" in text_of(pilot.app)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from repro_tui.artifacts.store import default_store_path
 from repro_tui.report.explain.files import Clock
 from repro_tui.report.explain.inputs import job_causes
 from repro_tui.report.explain.losses import parting
 from repro_tui.report.explain.model import Cause, Explanation, Kind, Parting
 from repro_tui.report.explain.outcomes import outcomes
-from repro_tui.report.explain.sides import Side
+from repro_tui.report.explain.sides import Side, of_run
 from repro_tui.report.explain.surroundings import surrounding_causes
+from repro_tui.runs.directory import RunDirectory
 
 _ORDER = {kind: place for place, kind in enumerate(Kind)}
 
@@ -34,6 +36,12 @@ def explain(left: Side, right: Side, clock: Clock | None = None) -> Explanation:
         tuple(unknown),
         compared,
     )
+
+
+def explain_runs(left: RunDirectory, right: RunDirectory) -> Explanation:
+    """Explain two runs; data is looked for in their own stores and in the usual one."""
+    store = default_store_path()
+    return explain(of_run(left, store=store), of_run(right, store=store))
 
 
 def ranked(causes: list[Cause]) -> list[Cause]:

@@ -42,7 +42,7 @@ def verdict(explanation: Explanation) -> str:
     """Return the whole of it in a sentence."""
     if explanation.causes:
         first = explanation.causes[0]
-        said = f"They differ; first of all the {_named(first)}: {_change(first)}"
+        said = f"They differ; first of all the {named(first)}: {_change(first)}"
         return f"{said}\n{_NO_MATTER}" if _came_out_the_same(explanation) else said
     if explanation.differs:
         return "Nothing that is known of both explains it, and they did not come out the same."
@@ -59,7 +59,7 @@ def _came_out_the_same(explanation: Explanation) -> bool:
 
 def cause_lines(cause: Cause, number: int) -> Iterator[str]:
     """Yield a cause: what, from what to what; why it counts; and what shows it."""
-    yield f"{number:3}. {_named(cause)}: {_change(cause)}"
+    yield f"{number:3}. {named(cause)}: {_change(cause)}"
     yield f"     {cause.why}"
     yield from (f"       {line}" for line in cause.details)
 
@@ -98,7 +98,8 @@ def outcome_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
                 yield f"  {word.get(each.within_spread, '') if each.within_spread is not None else ''}{each.spread}"
 
 
-def _named(cause: Cause) -> str:
+def named(cause: Cause) -> str:
+    """Return what a cause is called: its kind too, where its name does not say it."""
     kind = cause.kind.value
     return cause.name if cause.name.casefold().startswith(kind.casefold()) else f"{kind} {cause.name}"
 

@@ -1,4 +1,4 @@
-"""Compare: two runs side by side, from what is in their run directories; nothing is judged."""
+"""Compare: two runs side by side, from what is in their run directories; what likely made the difference on top."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from repro_tui.report.compare import Environments, environments, hosts
+from repro_tui.report.explain import text as explained
+from repro_tui.report.explain.explain import explain_runs
+from repro_tui.report.explain.model import Explanation
 from repro_tui.runs import compare, words
 from repro_tui.runs.catalog import RunEntry, list_runs, read_entry
 from repro_tui.runs.compare import Pair
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("", "left", "right", "difference")
 _SHEETS = ("metrics", "hyperparameters", "pins", "environment", "hardware", "times")
+_CAUSES_SHOWN = 6
+_DETAILS_SHOWN = 4
 _TITLES = ("Metrics", "Hyperparameters", "Pins", "Environment", "Hardware", "Times")
 
 
@@ -52,6 +57,15 @@ class Ready(Message):
         super().__init__()
         self.asked = asked
         self.compared = compared
+
+
+class Explained(Message):
+    """Why both differ; it may have taken a while, where data was compared row by row."""
+
+    def __init__(self, asked: int, explanation: Explanation) -> None:
+        super().__init__()
+        self.asked = asked
+        self.explanation = explanation
 
 
 class CompareScreen(Screen[None]):
@@ -76,9 +90,10 @@ class CompareScreen(Screen[None]):
         return cast("ReproApp", self.app)
 
     def compose(self) -> ComposeResult:
-        """Show the curves, then a sheet a kind."""
+        """Show what likely made the difference, the curves, then a sheet a kind."""
         yield Static(id="title", markup=False)
         with VerticalScroll(id="body"):
+            yield Sheet("What differs, the likeliest cause first", id="causes")
             with Vertical(id="curves", classes="pane"):
                 yield Chart(id="chart")
             for name, title in zip(_SHEETS, _TITLES, strict=True):
@@ -94,6 +109,7 @@ class CompareScreen(Screen[None]):
     def _look(self) -> None:
         self._asked += 1
         asked, left, right = self._asked, self.left, self.right
+        self.query_one("#causes", Sheet).say("being compared")
         title = f"left   {left.id}\nright  {right.id}"
         self.query_one("#title", Static).update(plain(title, ascii_only=self._app.ascii))
         self.run_worker(lambda: self._read(asked, left, right), thread=True, group="read")
@@ -109,12 +125,18 @@ class CompareScreen(Screen[None]):
         }
         entries = (read_entry(left), read_entry(right))
         self.post_message(Ready(asked, Compared(entries, (one, other), parts, environments(left, right))))
+        self.post_message(Explained(asked, explain_runs(left, right)))
 
     def on_ready(self, message: Ready) -> None:
         """Show both, unless others were asked for meanwhile."""
         if message.asked == self._asked:
             self._compared = message.compared
             self._draw(message.compared)
+
+    def on_explained(self, message: Explained) -> None:
+        """Show why, unless others were asked for meanwhile."""
+        if message.asked == self._asked:
+            self._draw_causes(message.explanation)
 
     # --- drawing ------------------------------------------------------------------------------------------------------
 
@@ -134,6 +156,25 @@ class CompareScreen(Screen[None]):
                 sheet.say("nothing differs" if pairs else "neither run has any")
         self._draw_environment(compared.environments)
         self._draw_curves(compared)
+
+    def _draw_causes(self, explanation: Explanation) -> None:
+        sheet = self.query_one("#causes", Sheet)
+        causes = [cause for cause in explanation.causes if cause.weight]
+        notes = []
+        if causes:
+            notes = [causes[0].why, *(f"  {line}" for line in causes[0].details[:_DETAILS_SHOWN])]
+        notes += [f"{explained.named(cause)}: {cause.why}" for cause in explanation.causes if not cause.weight]
+        if explanation.parting is not None:
+            notes += explained.parting_lines(explanation.parting)
+        notes += [f"{each.name}: {each.spread}" for each in explanation.outcomes if each.within_spread is not None]
+        notes += [f"not known {line}" for line in explanation.unknown]
+        more = len(causes) - _CAUSES_SHOWN
+        sheet.border_subtitle = f"and {more} more in `repro-tui diff`" if more > 0 else ""
+        if causes:
+            rows = [(explained.named(cause), cause.left or "-", cause.right or "-") for cause in causes[:_CAUSES_SHOWN]]
+            sheet.fill(("", "left", "right"), rows, notes=notes)
+        else:
+            sheet.say("\n".join([explained.verdict(explanation), *notes]))
 
     def _draw_environment(self, found: Environments) -> None:
         sheet = self.query_one("#environment", Sheet)
