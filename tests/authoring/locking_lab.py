@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 from repro_tui.artifacts.store import Store
+from repro_tui.authoring.locking import indexes
 from repro_tui.authoring.locking import lock as locking
 from repro_tui.authoring.locking.image import Seen
 from repro_tui.authoring.locking.lock import Locked, Wishes, open_subject
@@ -114,7 +115,11 @@ class Project:
             )
             return Seen(image, DIGESTS["environment"] if probe else None)
 
-        with mock.patch.object(locking, "see", see), mock.patch.dict("os.environ", self.pip()):
+        with (
+            mock.patch.object(locking, "see", see),
+            mock.patch.object(indexes, "pip_settings", indexes.pip_variables),  # saves a process a time
+            mock.patch.dict("os.environ", self.pip()),
+        ):
             yield
 
     def found(self) -> list[Finding]:

@@ -28,17 +28,23 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
             timeout=_TIMEOUT_S, env=dict(environ),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
-        return {}
+        return pip_variables(environ)
     found: dict[str, str] = {}
     for prefix in ("global.", "site.", "install.", "download.", ":env:."):  # what comes later prevails, as with pip
         for line in done.stdout.splitlines():
             key, separator, value = line.partition("=")
             if separator and key.startswith(prefix):
                 found[key.removeprefix(prefix)] = _unquoted(value)
-    for name, value in environ.items():  # where there is no pip to ask
-        if name.startswith("PIP_"):
-            found.setdefault(name.removeprefix("PIP_").lower().replace("_", "-"), value)
-    return found
+    return {**pip_variables(environ), **found}
+
+
+def pip_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what variables alone say to pip: all there is to know where there is no pip to ask."""
+    return {
+        name.removeprefix("PIP_").lower().replace("_", "-"): value
+        for name, value in environ.items()
+        if name.startswith("PIP_")
+    }
 
 
 def uv_settings(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
