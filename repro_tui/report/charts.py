@@ -6,6 +6,7 @@ The page's style sheet gives the colours, so a chart follows the reader's light 
 from __future__ import annotations
 
 import math
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ def _pygal() -> Any:
             hint="pip install 'repro-tui[html]'; the other forms do without",
         ) from None
     etree.to_etree()  # with lxml the same chart would be other bytes
+    # it leaves a finder for its maps behind, of a kind that Python warns of at every import that fails afterwards
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
     return pygal
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -22,7 +24,9 @@ from tests.report import recorded
 HOSTILE = "</title></style><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u202e\x00\ud800 javascript:x"
 VOID = {"meta"}
 
-pytest.importorskip("pygal", reason="the charts need pygal: pip install 'repro-tui[html]'")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("pygal") is None, reason="the charts need pygal: pip install 'repro-tui[html]'"
+)
 
 
 class Page(HTMLParser):
@@ -222,6 +226,11 @@ def test_missing_pygal_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPa
     with pytest.raises(InfrastructureError) as caught:
         page_of("reproduced")
     assert "pip install 'repro-tui[html]'" in caught.value.hint
+
+
+def test_pygal_leaves_nothing_in_the_way_of_later_imports() -> None:
+    assert page_of("reproduced")
+    assert not [finder for finder in sys.meta_path if not hasattr(finder, "find_spec")]
 
 
 @given(st.lists(st.tuples(st.integers(-(2**70), 2**70), st.floats()), max_size=30))

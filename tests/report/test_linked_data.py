@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +19,10 @@ from repro_tui.runs.directory import RunDirectory
 from tests.bundles.experiment import Experiment
 from tests.report import recorded
 from tests.report.validators.environment import ask, environment
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("pygal") is None, reason="a crate holds the page, which needs repro-tui[html]"
+)
 
 SHIPPED = sorted(recorded.MANIFESTS.glob("*.toml"))
 MANIFEST_FILE = CrateFile("manifest.toml", "0" * 64, 10, "application/toml", "The manifest", "manifest")
