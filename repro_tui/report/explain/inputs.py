@@ -33,7 +33,10 @@ def job_causes(left: Side, right: Side, clock: Clock) -> Iterator[Cause]:
     for section in ("hyperparameters", "task", "splits", "determinism", "resources"):
         one, other = left.job.get(section), right.job.get(section)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _section(section, one, other)
+            found = _section(section, one, other)
+            yield from sorted(
+                found, key=lambda each: not (each.left and each.right)
+            )  # what only one side has comes later
     yield from _artifacts(left, right, clock)
     yield from _builtin_code(left, right, clock)
 

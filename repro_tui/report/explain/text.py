@@ -22,8 +22,11 @@ def render(explanation: Explanation, *, width: int = 80, shown: int = SHOWN) -> 
     ]
     if explanation.causes:
         lines = ["What differs, the likeliest cause first"]
+        told: set[tuple[str, str]] = set()
         for number, each in enumerate(explanation.causes[:shown], 1):
-            lines += [_wrapped(line, width) for line in cause_lines(each, number)]
+            again = (each.kind, each.why) in told
+            told.add((each.kind, each.why))
+            lines += [_wrapped(line, width) for line in cause_lines(each, number, again=again)]
         if (more := len(explanation.causes) - shown) > 0:
             lines.append(f"  and {more} more; --json has them all")
         parts.append(lines)
@@ -52,15 +55,19 @@ def verdict(explanation: Explanation) -> str:
 
 
 def _came_out_the_same(explanation: Explanation) -> bool:
+    """Say so of what really came out; what a manifest expects is not that."""
     parted = explanation.parting is not None and explanation.parting.bits is not None
+    if not {explanation.left.kind, explanation.right.kind} <= {"run", "record"}:
+        return False
     known = [each for each in explanation.outcomes if each.left and each.right]
     return bool(known) and not parted and all(each.same for each in known)
 
 
-def cause_lines(cause: Cause, number: int) -> Iterator[str]:
-    """Yield a cause: what, from what to what; why it counts; and what shows it."""
+def cause_lines(cause: Cause, number: int, *, again: bool = False) -> Iterator[str]:
+    """Yield a cause: what, from what to what; why it counts, unless that was said; and what shows it."""
     yield f"{number:3}. {named(cause)}: {_change(cause)}"
-    yield f"     {cause.why}"
+    if not again:
+        yield f"     {cause.why}"
     yield from (f"       {line}" for line in cause.details)
 
 
