@@ -31,6 +31,9 @@ def reference(schema: _Schema) -> str:
     """Return a section for every table, as Markdown."""
     tables = _Tables(schema)
     tables.visit("", schema)
+    for rule in schema.get("allOf", ()):
+        task = rule["if"]["properties"]["task"]["properties"]["name"]["const"]
+        tables.visit(f"hyperparameters of {task}", tables.resolved(rule["then"]["properties"]["hyperparameters"]))
     return "\n".join(tables.lines)
 
 
@@ -55,12 +58,12 @@ class _Tables:
 
     def _row(self, key: str, value: _Schema, *, needed: bool) -> str:
         default = "needed" if needed else _code(value["default"]) if "default" in value else ""
-        said = value.get("description") or self._resolved(value).get("description", "")
+        said = value.get("description") or self.resolved(value).get("description", "")
         cells = (f"`{key}`", self._kind(value), default, _one_line(said))
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
     def _kind(self, value: _Schema) -> str:
-        value = self._resolved(value)
+        value = self.resolved(value)
         if "enum" in value:
             return ", ".join(_code(each) for each in value["enum"])
         if "const" in value:
@@ -76,26 +79,28 @@ class _Tables:
         return f"{names.get(kind, kind)}{_bounds(value)}"
 
     def _tables_in(self, value: _Schema) -> Iterator[_Schema]:
-        value = self._resolved(value)
+        value = self.resolved(value)
         if value.get("type") == "object" and "properties" in value:
             yield value
         for choice in (*value.get("anyOf", ()), *value.get("oneOf", ())):
             yield from self._tables_in(choice)
-        for below in ("items", "additionalProperties"):
-            if isinstance(value.get(below), Mapping):
-                yield from self._tables_in(value[below])
+        below = [value.get("items"), value.get("additionalProperties"), *value.get("patternProperties", {}).values()]
+        for kind in below:
+            if isinstance(kind, Mapping):
+                yield from self._tables_in(kind)
 
     def _place(self, path: str, key: str, value: _Schema, kind: _Schema, several: bool) -> str:
-        value = self._resolved(value)
+        value = self.resolved(value)
         place = f"{path}.{key}" if path else key
         if value.get("type") == "array":
             place = f"{place}[]"
-        elif isinstance(value.get("additionalProperties"), Mapping):
+        elif "patternProperties" in value or isinstance(value.get("additionalProperties"), Mapping):
             place = f"{place}.NAME"
         named = kind.get("properties", {}).get("type", {}).get("const")
         return f'{place}, type = "{named}"' if several and named else place
 
-    def _resolved(self, value: _Schema) -> _Schema:
+    def resolved(self, value: _Schema) -> _Schema:
+        """Follow a reference; what stands beside it counts more."""
         if "$ref" in value:
             return {
                 **self._definitions[value["$ref"].rpartition("/")[2]],

@@ -29,11 +29,6 @@ from repro_tui.runs.directory import Liveness, RunDirectory
 from repro_tui.verify.statistics import half_width
 
 Level = Literal["bitwise", "metric", "statistical"]
-LEVELS: Mapping[Level, str] = {
-    "bitwise": "bitwise: two runs of the first seed gave the same metrics, and the same bits in every output",
-    "metric": "exact metric: two runs of the first seed gave the same metrics, but not the same bits in every output",
-    "statistical": "statistical: two runs of the first seed gave other metrics; only their distribution can come again",
-}
 _DONE = "recorded"
 """Marks a series whose values were written."""
 
@@ -62,6 +57,16 @@ class Findings:
     moving: tuple[str, ...]
     """Outputs that they did not agree on."""
     record: Record
+
+    @property
+    def reached(self) -> str:
+        """The level in words, and what two runs of the first seed showed of it."""
+        if self.level == "bitwise":
+            return "bitwise: two runs of the first seed gave the same metrics, and the same bits in every output"
+        if self.level == "statistical":
+            return "statistical: two runs of the first seed gave other metrics; only their distribution can come again"
+        bits = "other bits in an output" if self.moving else "the script names no output whose bits could be compared"
+        return f"exact metric: two runs of the first seed gave the same metrics; {bits}"
 
 
 @dataclass

@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     parser.add_argument(
         "--exclude-licence", metavar="PATTERN", action="append", default=[],
-        help='leave out artifacts with such a licence, like "CC-BY-NC-*"; repeatable',
+        help="leave out artifacts with such a licence, a name or a pattern of the shell's; repeatable",
     )  # fmt: skip
     parser.add_argument("--max-bytes", metavar="SIZE", type=_size, help='leave out larger artifacts; "500 MB"')
     add_runs(parser)

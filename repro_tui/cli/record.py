@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         console.say(f"all seeds have run already, in {directory.path}")
     found = recording.findings(directory, loaded, arguments.confidence)
-    _say(found, recording.write(loaded, found, directory, force=arguments.force), recording.LEVELS[found.level])
+    _say(found, recording.write(loaded, found, directory, force=arguments.force))
     return 0
 
 
@@ -104,9 +104,9 @@ def _unfinished(names: list[str], run: Path, code: int) -> ReproError:
     return error
 
 
-def _say(found: Findings, written: Written, level: str) -> None:
+def _say(found: Findings, written: Written) -> None:
     console.say("")
-    console.data(f"level: {level}\n")
+    console.data(f"level: {found.reached}\n")
     for metric in found.metrics:
         console.data(f"{metric.split}/{metric.name} = {metric.value:.6g} ± {metric.absolute:.3g}: {metric.rule}\n")
     for name in found.moving:
