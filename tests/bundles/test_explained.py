@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,20 @@ def test_a_bundle_that_was_changed_is_refused(bundle: Path, tmp_path: Path, caps
     code = main(["diff", str(bundle), str(changed), "--store", str(tmp_path / "store")])
     assert code not in {0, 5}
     assert "error:" in capsys.readouterr().err
+
+
+def test_a_data_row_is_compared_with_the_one_in_a_bundle(
+    experiment: Experiment, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(experiment.folder, tmp_path / "project")
+    manifest = tmp_path / "project" / experiment.manifest.relative_to(experiment.folder)
+    numbers = manifest.parent / "numbers.tsv"
+    before = hashlib.sha256(numbers.read_bytes()).hexdigest()
+    numbers.write_text("1 2 4\n")
+    manifest.write_text(manifest.read_text().replace(before, hashlib.sha256(numbers.read_bytes()).hexdigest()))
+    assert main(["diff", str(bundle), str(manifest), "--store", str(tmp_path / "store")]) == 1
+    out = capsys.readouterr().out
+    assert "They differ; first of all the data artifact numbers" in out
+    assert "1 row changed; the first at row 1" in out
+    assert "- 1 2 3" in out
+    assert "+ 1 2 4" in out

@@ -143,7 +143,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One side, as it is called: `kind` is run, manifest, record or bundle."""
+    """One side, as it is called: `kind` is run, series, manifest, record or bundle."""
 
     kind: str
     name: str

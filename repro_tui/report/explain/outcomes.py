@@ -38,26 +38,28 @@ def _spread(left: Side, right: Side, key: tuple[str, str]) -> tuple[bool | None,
         return None, "one recorded seed has no spread"
     off = abs(right.metrics[key] - left.metrics[key])
     count = len(samples)
+    means = [_is_mean(side, key, samples) for side in (left, right)]
+    others = [len(side.samples.get(key, ())) or 1 for side, mean in zip((left, right), means, strict=True) if not mean]
     try:
-        width = statistics.half_width(samples, CONFIDENCE)
+        width = statistics.half_width(samples, CONFIDENCE, others[0] if others else count)
     except InfrastructureError:
         width = max(samples) - min(samples)
         return off <= width, f"{count} recorded seeds range over {width:.3g} (SciPy would give a prediction interval)"
-    if any(_is_mean(side, key, samples) for side in (left, right)):
-        what = "a run is off the mean of"
-    else:  # two values where half_width is of one value beside a mean
-        width *= math.sqrt(2 / (1 + 1 / count))
+    if any(means):
+        what = "a run is off the mean of" if max(others, default=1) == 1 else "a mean is off that of"
+    else:  # two values, where half_width is of one value beside a mean
+        width *= math.sqrt((1 + 1 / others[0]) / (1 / count + 1 / others[0]))
         what = "two runs differ, judged by"
     return off <= width, f"through the seed alone, {what} {count} recorded seeds, by up to {width:.3g} (95 %)"
 
 
 def _is_mean(side: Side, key: tuple[str, str], samples: Sequence[float]) -> bool:
-    """Say whether a side's value is the mean of the recorded seeds, as a manifest expects it."""
+    """Say whether a side's value is the mean of the samples: as a manifest expects it, or a series has it."""
     mean = math.fsum(samples) / len(samples)
     return side.named.kind != "run" and math.isclose(side.metrics[key], mean, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _samples(side: Side, key: tuple[str, str]) -> Sequence[float] | None:
     found = (metric.samples for metric in side.expected if (metric.name, metric.split) == key)
-    samples = next((each for each in found if each), None)
+    samples = next((each for each in found if each), None) or side.samples.get(key)
     return samples if samples and all(map(math.isfinite, samples)) else None

@@ -67,6 +67,8 @@ class Side:
     """The metrics file of a run."""
     names: Sequence[str] = ()
     """Names of the series in it."""
+    samples: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
+    """Of a series over seeds: the values of each metric, whose mean is its final one."""
     places: Places = field(default_factory=Places)
     code: Path | None = None
     """Folder of the code of a built-in task, as a run was given it."""
@@ -89,8 +91,14 @@ def of_run(run: RunDirectory, *, store: Path | None = None, mirrors: Sequence[Pa
     environment = _summary(read_json(run.environment)) or (record and _summary(record.environment)) or None
     host = read_json(run.environment).get("host")
     code = run.code if plain_tree(run.code) else None
+    over_seeds = (run.path / "seeds").is_dir()  # its metrics file has seeds for steps
     return Side(
-        named=Named("run", run.id, str(run.path), read_entry(run).status if _plain(run.events) else "broken"),
+        named=Named(
+            "series" if over_seeds else "run",
+            run.id,
+            str(run.path),
+            read_entry(run).status if _plain(run.events) else "broken",
+        ),
         job=_job_of_run(run, loaded, record, code),
         manifest=manifest,
         lock={} if loaded is None else _lock(loaded),
@@ -102,8 +110,9 @@ def of_run(run: RunDirectory, *, store: Path | None = None, mirrors: Sequence[Pa
         version=state.version,
         metrics=_final(state),
         digests=_digests(state, record),
-        series=run.metrics,
-        names=tuple(state.series),
+        series=None if over_seeds else run.metrics,
+        names=() if over_seeds else tuple(state.series),
+        samples=_samples(report.get("series")),
         places=Places.of([*folders, *([store] if store else []), *mirrors], loaded),
         code=code,
     )
@@ -284,6 +293,16 @@ def _final(state: RunState) -> Mapping[tuple[str, str], float]:
         for key, metric in state.metrics.items()
         if not key.label and metric.value is not None
     }
+
+
+def _samples(series: object) -> Mapping[tuple[str, str], Sequence[float]]:
+    metrics = series.get("metrics") if isinstance(series, Mapping) else None
+    found: dict[tuple[str, str], Sequence[float]] = {}
+    for metric in metrics if isinstance(metrics, list) else ():
+        values = metric.get("values") if isinstance(metric, Mapping) else None
+        if isinstance(values, list) and all(isinstance(value, float | int) for value in values):
+            found[str(metric.get("name")), str(metric.get("split"))] = values
+    return found
 
 
 def _recorded_metrics(record: Record) -> Mapping[tuple[str, str], float]:

@@ -57,7 +57,7 @@ def verdict(explanation: Explanation) -> str:
 def _came_out_the_same(explanation: Explanation) -> bool:
     """Say so of what really came out; what a manifest expects is not that."""
     parted = explanation.parting is not None and explanation.parting.bits is not None
-    if not {explanation.left.kind, explanation.right.kind} <= {"run", "record"}:
+    if not {explanation.left.kind, explanation.right.kind} <= {"run", "series", "record"}:
         return False
     known = [each for each in explanation.outcomes if each.left and each.right]
     return bool(known) and not parted and all(each.same for each in known)

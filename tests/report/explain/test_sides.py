@@ -172,3 +172,20 @@ def test_a_spread_that_is_not_recorded_is_not_claimed() -> None:
         found = spread(samples, (0.9, 0.8), ("run", "run"))
         assert found.within_spread is None
         assert words in found.spread
+
+
+def test_a_series_over_seeds_has_a_mean_and_no_losses(copied: RunDirectory) -> None:
+    pytest.importorskip("scipy", reason="a prediction interval needs SciPy")
+    one = of_run(RunDirectory(copied.path))
+    (copied.path / "seeds").mkdir()
+    report = json.loads(copied.report.read_text())
+    values = [0.875, 0.885, 0.865]
+    metric = {"name": "accuracy", "split": "test", "values": values}
+    copied.report.write_text(json.dumps({**report, "series": {"metrics": [metric, 3, {"values": "x"}]}}))
+    series = of_run(copied)
+    assert (series.named.kind, dict(series.samples)) == ("series", {("accuracy", "test"): values})
+    found = explain(replace(one, metrics={("accuracy", "test"): 0.9}), series)
+    assert found.parting is None
+    outcome = next(each for each in found.outcomes if each.name == "test/accuracy")
+    assert outcome.within_spread, "4.303 · 0.01 · sqrt(1 + 1/3) = 0.0497"
+    assert "a run is off the mean of 3 recorded seeds, by up to 0.0497" in outcome.spread
