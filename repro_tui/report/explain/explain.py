@@ -31,7 +31,7 @@ def explain(left: Side, right: Side, clock: Clock | None = None) -> Explanation:
         left.named,
         right.named,
         tuple(ranked(causes)),
-        _parting(left, right, clock),
+        _parting(left, right, Clock(clock.patience_s)),  # whatever the data took
         tuple(outcomes(left, right)),
         tuple(unknown),
         compared,

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from repro_tui.runs.words import printable, size
 
 PATIENCE_S = 20.0
-"""So long at most is spent on reading data, of all artifacts together."""
+"""So long at most is spent on reading data and code, of all artifacts together, and so long on reading losses."""
 _CHUNK_BYTES = 1 << 20
 _LINE_BYTES = 1 << 20
 """A longer line counts as several."""
