@@ -5,41 +5,21 @@ Only modules that import little may be imported here; a command imports what is 
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from repro_tui import __version__
-from repro_tui.cli import (
-    attach,
-    cancel,
-    check,
-    console,
-    diff,
-    doctor,
-    export,
-    image,
-    init,
-    lock,
-    logs,
-    pack,
-    prune,
-    record,
-    run,
-    schema,
-    show,
-    sign,
-    tui,
-    unpack,
-    verify,
-)
-from repro_tui.cli import list as list_command
+from repro_tui.cli import console
+
+if TYPE_CHECKING:
+    import argparse
 
 COMMANDS = (
-    tui, init, lock, record, run, attach, cancel, list_command, show, diff, logs, sign, verify,
-    check, pack, unpack, export, schema, doctor, image, prune,
+    "tui", "init", "lock", "record", "run", "attach", "cancel", "list", "show", "diff", "logs", "sign", "verify",
+    "check", "pack", "unpack", "export", "schema", "doctor", "image", "prune",
 )  # fmt: skip
-"""Every command's module, in the order of the help; each has `add_parser(subparsers)` and `run(arguments) -> int`."""
+"""Every command, in the order of the help; its module has `add_parser(subparsers)` and `run(arguments) -> int`."""
 
 EPILOG = """\
 `repro-tui` alone, or with a manifest, a folder or a run, opens the terminal UI.
@@ -57,6 +37,10 @@ stdout is data, stderr is for people. docs/cli.md has the whole reference.
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
+    import argparse
+
+    from repro_tui import __version__
+
     top = argparse.ArgumentParser(
         prog="repro-tui",
         description="Rerun a published fine-tuning result from one pinned manifest, and get a verdict.",
@@ -66,17 +50,21 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"repro-tui {__version__}")
     subparsers = top.add_subparsers(title="commands")
-    for module in COMMANDS:
-        module.add_parser(subparsers)
+    for command in COMMANDS:
+        importlib.import_module(f"repro_tui.cli.{command}").add_parser(subparsers)
     return top
 
 
 def expand(argv: Sequence[str]) -> list[str]:
     """Turn `--run MANIFEST [OPTION…]`, in any order, into `run MANIFEST [OPTION…]`, a path alone into `tui PATH`."""
     if argv and argv[0] == "init":
+        from repro_tui.cli import init
+
         return init.expand(argv)
-    if argv and argv[0] in {name(module.__name__) for module in COMMANDS}:
+    if argv and argv[0] in COMMANDS:
         return list(argv)
+    from repro_tui.cli import tui
+
     if (ui := tui.wanted(list(argv))) is not None:
         return ui
     for place, word in enumerate(argv):
@@ -89,22 +77,22 @@ def expand(argv: Sequence[str]) -> list[str]:
     return list(argv)
 
 
-def name(module: str) -> str:
-    """Return the name of the command that a module holds."""
-    return module.rpartition(".")[2]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is in docs/cli.md."""
     given = list(sys.argv[1:] if argv is None else argv)
+    return console.guarded(lambda: _command(expand(given)))
 
-    def command() -> int:
-        arguments = parser().parse_args(expand(given) or ["--help"])
-        if not hasattr(arguments, "run"):
-            return _missing_command()
-        return int(arguments.run(arguments))
 
-    return console.guarded(command)
+def _command(words: Sequence[str]) -> int:
+    if words[:1] == ["tui"] and len(words) <= 2 and not any(word.startswith("-") for word in words):
+        # somebody waits for a picture: no parser, which has every command loaded
+        from repro_tui.cli import tui
+
+        return tui.show(words[1] if len(words) > 1 else None)
+    arguments = parser().parse_args(words or ["--help"])
+    if not hasattr(arguments, "run"):
+        return _missing_command()
+    return int(arguments.run(arguments))
 
 
 def _missing_command() -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from repro_tui.runs.directory import RunDirectory
 
 ENV_RUNS = "REPRO_TUI_RUNS"
@@ -29,7 +30,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def runs_folder(arguments: argparse.Namespace) -> Path:
     """Return the folder of the runs."""
-    given: Path | None = arguments.runs
+    return folder_of_runs(arguments.runs)
+
+
+def folder_of_runs(given: Path | None) -> Path:
+    """Return the folder of the runs that --runs gave, or the one there is without it."""
     return given if given is not None else Path(os.environ.get(ENV_RUNS) or "runs")
 
 

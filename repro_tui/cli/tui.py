@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro_tui.cli import console
-from repro_tui.cli.options import add_runs, runs_folder
+from repro_tui.cli.options import add_runs, folder_of_runs
 from repro_tui.errors import UsageError
 
 if TYPE_CHECKING:
+    import argparse
+
     from repro_tui.tui.app import Opening
 
 
@@ -32,6 +33,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Open the UI on what the command line names."""
+    return show(arguments.path, runs=arguments.runs, ascii_only=arguments.ascii)
+
+
+def show(path: str | None, *, runs: Path | None = None, ascii_only: bool = False) -> int:
     """Open the UI; raises UsageError where nobody could see it, and whatever a fault of ours made it end with."""
     # only small modules so far: what Textual reads from the environment has to be settled before it is loaded
     from repro_tui.tui import terminal
@@ -48,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     from repro_tui.tui.app import ReproApp
 
     preferences = settings.read()
-    preferences.ascii = preferences.ascii or arguments.ascii
-    app = ReproApp(opening(arguments), preferences)
+    preferences.ascii = preferences.ascii or ascii_only
+    app = ReproApp(opening(path, folder_of_runs(runs)), preferences)
     said = app.run()
     if app.crash is not None:
         raise app.crash
@@ -58,24 +64,26 @@ def run(arguments: argparse.Namespace) -> int:
     return int(app.return_code or 0)
 
 
-def opening(arguments: argparse.Namespace) -> Opening:
+def opening(given: str | None, runs: Path) -> Opening:
     """Return what is to be shown first; raises UsageError for what is neither manifest, folder nor run."""
-    from repro_tui.cli.bundle_parts import given_bundle
-    from repro_tui.runs.catalog import find_run, looks_like_a_run
     from repro_tui.tui.app import Opening
 
-    runs = runs_folder(arguments).absolute()
-    if arguments.path is None:
+    runs = runs.absolute()
+    if given is None:
         return Opening(runs=runs)
-    path = Path(arguments.path)
+    path = Path(given)
     if path.is_file():
+        from repro_tui.cli.bundle_parts import given_bundle
+
         bundle = given_bundle(path, None)
         if bundle is None:
             return Opening(runs=runs, manifest=path.absolute())
         return Opening(runs=runs, manifest=bundle.manifest, mirrors=bundle.mirrors, offline=True)
+    from repro_tui.runs.catalog import find_run, looks_like_a_run
+
     if path.is_dir() and not looks_like_a_run(path):
         return Opening(runs=runs, folder=path.absolute())
-    return Opening(runs=runs, run=find_run(runs, arguments.path))
+    return Opening(runs=runs, run=find_run(runs, given))
 
 
 def wanted(argv: list[str]) -> list[str] | None:

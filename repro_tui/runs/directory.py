@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +40,8 @@ class RunDirectory:
 
         Raises InfrastructureError where that cannot be, StoreFullError where no space is left.
         """
+        import secrets  # those who only read runs do without it
+
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         try:
             root.mkdir(parents=True, exist_ok=True)

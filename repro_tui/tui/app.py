@@ -25,6 +25,7 @@ from repro_tui.tui import actions, settings, terminal
 from repro_tui.tui.plain import Ascii
 from repro_tui.tui.settings import Settings
 
+STYLES = Path(__file__).parent / "styles"
 SETTLED_S = 1.0
 """By then the first picture is there."""
 
@@ -56,9 +57,7 @@ class ReproApp(App[str], inherit_bindings=False):
 
     TITLE = "repro-tui"
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("app"))
-    CSS_PATH: ClassVar[list[str | PurePath]] = [
-        Path(__file__).parent / "styles" / name for name in ("app.tcss", "run.tcss", "dialogs.tcss")
-    ]
+    CSS_PATH: ClassVar[str | PurePath | None] = STYLES / "app.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - the base class has no ClassVar
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
     COMMAND_PALETTE_BINDING = "f24"  # ours is in the key table
@@ -78,25 +77,45 @@ class ReproApp(App[str], inherit_bindings=False):
         """Return what every line goes through on its way to the screen."""
         return [*super().get_line_filters(), *([Ascii()] if self.ascii else [])]
 
-    def on_mount(self) -> None:
-        """Show what was asked for."""
-        if self.preferences.theme in self.available_themes:
-            self.theme = self.preferences.theme
-        self.set_class(self.ascii, "-ascii")
+    def on_load(self) -> None:
+        """Settle how everything looks, before the first screen is made."""
         ScrollBar.renderer = AsciiScrollBar if self.ascii else ScrollBarRender
-        self.set_keymap(self.preferences.keys)
+        self.set_class(self.ascii, "-ascii", update=False)
+        if self.preferences.theme in self.available_themes and self.preferences.theme != self.theme:
+            self.theme = self.preferences.theme
+        if self.preferences.keys:
+            self.set_keymap(self.preferences.keys)
+
+    def get_default_screen(self) -> Screen[Any]:
+        """Return what was asked for: as the app's own first screen there is nothing below it to compose and draw."""
+        screen = self._first_screen()
+        self.load_styles(screen)
+        # every screen that is pushed has a place for its answer, and `switch_screen` takes it away
+        screen._push_result_callback(screen, None)  # noqa: SLF001
+        return screen
+
+    def _first_screen(self) -> Screen[Any]:
+        opening = self.opening
+        if opening.run is not None:
+            from repro_tui.tui.screens.run import RunScreen
+
+            return RunScreen(opening.run)
+        if opening.manifest is not None:
+            from repro_tui.tui.screens.plan import PlanScreen
+
+            return PlanScreen(opening.manifest, mirrors=opening.mirrors, offline=opening.offline)
+        from repro_tui.tui.screens.home import HomeScreen
+
+        return HomeScreen()
+
+    def on_mount(self) -> None:
+        """Say what is wrong with the settings; live with what terminals do."""
         for problem in self.preferences.problems:
             self.notify(problem, title="settings", severity="warning")
         self._survive_the_terminal()
         # the terminal was the shell's: nothing of what was drawn is there any more
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.set_timer(SETTLED_S, terminal.settle)
-        if self.opening.run is not None:
-            self.show_run(self.opening.run)
-        elif self.opening.manifest is not None:
-            self.show_plan(self.opening.manifest, mirrors=self.opening.mirrors, offline=self.opening.offline)
-        else:
-            self.show_home()
 
     async def on_event(self, event: events.Event) -> None:
         """Remember when somebody last did something: what nobody looks at closely is drawn less often."""
@@ -120,6 +139,25 @@ class ReproApp(App[str], inherit_bindings=False):
             loop.add_signal_handler(signal.SIGTERM, self.exit)
             # a terminal that is gone takes nothing any more: nothing to restore, nothing to write
             loop.add_signal_handler(signal.SIGHUP, os._exit, 128 + signal.SIGHUP)
+
+    # --- styles -------------------------------------------------------------------------------------------------------
+
+    def load_styles(self, screen: Screen[Any]) -> None:
+        """Read the styles of a screen, once.
+
+        Textual would parse those of all screens again with them, and apply them to what is on the screen, of which
+        they say nothing.
+        """
+        new = [path for path in screen.css_path if not self.stylesheet.has_source(str(path), "")]
+        if new:
+            self.stylesheet.read_all(new)
+            self.stylesheet.parse()
+
+    def get_screen(self, screen: Any, screen_class: Any = None) -> Any:
+        """Return a screen that is about to be shown, its styles read."""
+        found: Screen[Any] = super().get_screen(screen, screen_class)
+        self.load_styles(found)
+        return found
 
     # --- screens ------------------------------------------------------------------------------------------------------
 

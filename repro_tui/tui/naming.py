@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 
 from repro_tui.errors import ReproError
-from repro_tui.pipeline.plan import Options
 from repro_tui.runs.directory import RunDirectory
 
 
@@ -17,6 +16,8 @@ def name(run: RunDirectory) -> str:
 
 def command(run: RunDirectory) -> str:
     """Return the command line that starts a run again."""
+    from repro_tui.pipeline.plan import Options
+
     try:
         options = Options.read(run.options)
     except ReproError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -30,6 +29,8 @@ class Pinned:
 
 def read(run: RunDirectory) -> Pinned:
     """Return what the manifest in a run directory says; nothing where it cannot be read."""
+    import tomllib
+
     from repro_tui.manifest.models import Manifest
 
     try:

@@ -5,7 +5,6 @@ A file that cannot be read is a notice on the screen and otherwise as if it was 
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def read(file: Path | None = None) -> Settings:
     found = Settings()
     file = file or path()
     try:
-        body = tomllib.loads(file.read_text(encoding="utf-8"))
+        body = _parsed(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return found
     except (OSError, ValueError) as error:
@@ -69,6 +68,12 @@ def write(settings: Settings, file: Path | None = None) -> None:
     beside = file.with_suffix(".new")
     beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     beside.replace(file)
+
+
+def _parsed(text: str) -> dict[str, object]:
+    import tomllib  # takes a moment, and most have no such file
+
+    return tomllib.loads(text)
 
 
 def _flat(table: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:

@@ -35,7 +35,7 @@ def test_nothing_means_the_ui_on_a_terminal_only(
 
 def test_it_opens_a_manifest_a_folder_or_a_run(tmp_path: Path) -> None:
     def opening(path: str | None) -> tuple[object, object, object]:
-        found = tui.opening(argparse.Namespace(path=path, runs=RECORDED))
+        found = tui.opening(path, RECORDED)
         return found.manifest, found.folder, found.run and found.run.path
 
     manifest = RECORDED / "reproduced" / "manifest.toml"
@@ -56,7 +56,7 @@ def test_a_fault_of_ours_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.M
 
     run = ReproApp.run
     monkeypatch.setattr("repro_tui.tui.terminal.interactive", lambda: True)
-    monkeypatch.setattr(ReproApp, "show_home", fault)
+    monkeypatch.setattr(ReproApp, "get_default_screen", fault)
     monkeypatch.setattr(ReproApp, "run", lambda app: run(app, headless=True))
     with pytest.raises(ZeroDivisionError, match="a fault"):
         tui.run(argparse.Namespace(path=None, runs=tmp_path, ascii=True))

@@ -13,7 +13,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.markup import escape
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from repro_tui.report.compare import Environments, environments, hosts
 from repro_tui.report.explain import text as explained
@@ -28,6 +28,7 @@ from repro_tui.runs.state import RunState
 from repro_tui.tui import actions
 from repro_tui.tui.screens.home import leave
 from repro_tui.tui.widgets.chart import Chart, Curve
+from repro_tui.tui.widgets.keyline import KeyLine
 from repro_tui.tui.widgets.pins import Sheet, plain
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class CompareScreen(Screen[None]):
                 yield Chart(id="chart")
             for name, title in zip(_SHEETS, _TITLES, strict=True):
                 yield Sheet(title, id=name)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin to read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -32,6 +33,7 @@ class ConfirmScreen(ModalScreen[str | None]):
     """
 
     SCOPE = "confirm"
+    CSS_PATH = Path(__file__).parents[1] / "styles" / "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("confirm"))
 
     def __init__(self, title: str, question: str, answers: Sequence[Answer]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -30,7 +30,9 @@ class DoctorScreen(ModalScreen[None]):
 
     SCOPE = "doctor"
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("doctor"))
-    CSS_PATH = Path(__file__).parents[1] / "styles" / "doctor.tcss"
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        Path(__file__).parents[1] / "styles" / name for name in ("dialogs.tcss", "doctor.tcss")
+    ]
 
     def __init__(self, runs: Path) -> None:
         super().__init__()

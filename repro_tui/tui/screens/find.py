@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -17,6 +18,7 @@ class FindScreen(ModalScreen[str | None]):
     """Returns what was typed, empty to have it undone, None where somebody thought better of it."""
 
     SCOPE = "find"
+    CSS_PATH = Path(__file__).parents[1] / "styles" / "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("find"))
 
     def __init__(self, what: str, before: str = "", hint: str = "") -> None:

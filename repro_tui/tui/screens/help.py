@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from rich.table import Table
@@ -20,6 +21,7 @@ class HelpScreen(ModalScreen[None]):
     """The key table, as far as it holds for `scope`; `first` is the group to lead with, `keys` a user's own by id."""
 
     SCOPE = "help"
+    CSS_PATH = Path(__file__).parents[1] / "styles" / "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("help"))
 
     def __init__(self, scope: str, first: str = "", keys: Mapping[str, str] | None = None) -> None:

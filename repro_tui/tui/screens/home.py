@@ -16,7 +16,7 @@ from textual.coordinate import Coordinate
 from textual.markup import escape
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Input, OptionList, Static
+from textual.widgets import DataTable, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from repro_tui.errors import ReproError
@@ -28,6 +28,7 @@ from repro_tui.runs import words
 from repro_tui.runs.catalog import RunEntry, list_runs, looks_like_a_run
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.tui import actions
+from repro_tui.tui.widgets.keyline import KeyLine
 from repro_tui.tui.widgets.pins import STYLES, plain
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class HomeScreen(Screen[None]):
         yield Static(id="empty", classes="pane", markup=False)
         yield DataTable[Text](id="runs", classes="pane", cursor_type="row", zebra_stripes=False)
         yield Input(placeholder="path of a manifest, a bundle, a folder or a run directory", id="path")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin to look."""
@@ -305,13 +306,13 @@ class HomeScreen(Screen[None]):
         elif self._mark is not None:
             self._mark = None
             self._show_runs()
-        elif len(self.app.screen_stack) > 2:
+        elif len(self.app.screen_stack) > 1:
             self.app.pop_screen()
 
 
 def leave(screen: Screen[None]) -> None:
     """Go back to the screen before; from the first one, to home."""
-    if len(screen.app.screen_stack) > 2:
+    if len(screen.app.screen_stack) > 1:
         screen.app.pop_screen()
     else:
         screen.app.switch_screen(HomeScreen())

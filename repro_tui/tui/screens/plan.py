@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Button, Footer, Input, Static
+from textual.widgets import Button, Input, Static
 
 from repro_tui.doctor.finding import Finding
 from repro_tui.errors import ReproError
@@ -24,6 +24,7 @@ from repro_tui.runs.catalog import list_runs
 from repro_tui.tui import actions
 from repro_tui.tui.screens.doctor import Examined, finding_rows
 from repro_tui.tui.screens.home import leave
+from repro_tui.tui.widgets.keyline import KeyLine
 from repro_tui.tui.widgets.pins import Sheet, grouped, plain
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class PlanScreen(Screen[None]):
                 yield Sheet("Doctor", id="doctor-findings")
             with Vertical(id="pinned", classes="column"):
                 yield Sheet("Pins", id="pins")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin to look."""

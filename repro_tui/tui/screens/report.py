@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -20,7 +20,9 @@ class ReportScreen(ModalScreen[None]):
 
     SCOPE = "report"
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("report"))
-    CSS_PATH = Path(__file__).parents[1] / "styles" / "verdict.tcss"
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        Path(__file__).parents[1] / "styles" / name for name in ("dialogs.tcss", "verdict.tcss")
+    ]
 
     def __init__(self, path: Path, text: str) -> None:
         super().__init__()

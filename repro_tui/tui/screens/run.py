@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.style import Style
@@ -12,7 +13,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer, OptionList
+from textual.widgets import OptionList
 
 from repro_tui.errors import ReproError
 from repro_tui.events import Verdict
@@ -28,6 +29,7 @@ from repro_tui.tui.widgets.checks import Checks, count
 from repro_tui.tui.widgets.gauges import Gauges
 from repro_tui.tui.widgets.gauges import strip as gauge_strip
 from repro_tui.tui.widgets.header import Headline, badge, headline
+from repro_tui.tui.widgets.keyline import KeyLine
 from repro_tui.tui.widgets.metrics import Metrics
 from repro_tui.tui.widgets.stagelog import StageLog
 from repro_tui.tui.widgets.stages import Stages
@@ -48,6 +50,7 @@ class RunScreen(LogKeys):
     """One run. Small terminals show one pane, large ones all of them."""
 
     SCOPE = "run"
+    CSS_PATH = Path(__file__).parents[1] / "styles" / "run.tcss"
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("run"))
     AUTO_FOCUS = ""
 
@@ -78,7 +81,7 @@ class RunScreen(LogKeys):
                 yield StageLog(self.run, id="log")
                 yield Checks(id="checks")
         yield Headline(id="gauge-strip")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin to follow."""
@@ -257,7 +260,7 @@ class RunScreen(LogKeys):
         """Undo the zoom, or leave the screen."""
         if self._zoomed:
             self.action_zoom()
-        elif len(self.app.screen_stack) > 2:
+        elif len(self.app.screen_stack) > 1:
             self.app.pop_screen()
 
     def action_stage(self, stage: str) -> None:

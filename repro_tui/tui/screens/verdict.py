@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from repro_tui.errors import ReproError
 from repro_tui.pipeline.preview import earlier
@@ -27,6 +27,7 @@ from repro_tui.runs.state import RunState
 from repro_tui.tui import actions
 from repro_tui.tui.screens.home import leave
 from repro_tui.tui.widgets.banner import large
+from repro_tui.tui.widgets.keyline import KeyLine
 from repro_tui.tui.widgets.pins import STYLES, Sheet, plain
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class VerdictScreen(Screen[None]):
                 yield Sheet("By class", id="classes")
                 yield Sheet("Confusion matrix", id="confusion")
             yield Sheet("Where it ran", id="where")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin to read."""
