@@ -9,7 +9,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,8 +40,11 @@ def steps(page: Path) -> list[tuple[str, str]]:
     return found
 
 
-def follow(page: Path, folder: Path, environment: dict[str, str], become: Sequence[str] = ()) -> None:
-    """Do what a page says; every command has to end as the page says."""
+def follow(
+    page: Path, folder: Path, environment: dict[str, str], become: Sequence[str] = ()
+) -> list[tuple[str, float]]:
+    """Do what a page says; every command has to end as the page says. Return the seconds that each took."""
+    taken = []
     for kind, text in steps(page):
         if kind != "run":
             with (folder / kind).open("a", encoding="utf-8") as stream:
@@ -49,6 +54,7 @@ def follow(page: Path, folder: Path, environment: dict[str, str], become: Sequen
             folder = folder / text.removeprefix("cd ")
             continue
         expected = _EXIT.search(text)
+        start = time.perf_counter()
         done = subprocess.run(
             [*become, "bash", "-c", text],
             cwd=folder,
@@ -58,52 +64,56 @@ def follow(page: Path, folder: Path, environment: dict[str, str], become: Sequen
             check=False,
             timeout=600,
         )
+        taken.append((text, time.perf_counter() - start))
         wanted = int(expected[1]) if expected else 0
         assert done.returncode == wanted, (
             f"{page.name}: {text}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
+    return taken
 
 
-@pytest.fixture
+@contextmanager
 def open_folder() -> Iterator[Path]:
-    """Return a folder that every user may pass through, which pytest's own are not."""
+    """Make a folder that every user may pass through, which pytest's own are not."""
     folder = Path(tempfile.mkdtemp(prefix="rt-tutorial-", dir="/var/tmp"))
     folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
-def test_from_a_script_to_a_verdict_without_a_network(open_folder: Path) -> None:
-    """The author's tutorial, then the reviewer's: another user, another folder, no network, nothing cached."""
+def whole_way(folder: Path) -> list[tuple[str, float]]:
+    """Follow the author's tutorial, then the reviewer's: another user, another folder, no network, nothing cached.
+
+    Return every command with the seconds that it took. The author's store is empty too; downloads are made.
+    """
     become = python_of_nobody() if os.geteuid() == 0 else None
-    work = open_folder / "author"
+    work = folder / "author"
     shutil.copytree(ROOT / "examples", work / "examples")
-    bin_folder = Path(sysconfig.get_path("scripts"))
-    follow(
-        ROOT / "docs/tutorial-author.md",
-        work,
-        {
-            **os.environ,
-            "PATH": f"{bin_folder}:{os.environ['PATH']}",
-            "REPRO_TUI_STORE": str(open_folder / "store"),
-        },
-    )
-    bundle = work / "my-paper/digits.repro.tar"
-    assert bundle.is_file()
+    path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
+    author = {**os.environ, "PATH": path, "REPRO_TUI_STORE": str(folder / "store")}
+    taken = follow(ROOT / "docs/tutorial-author.md", work, author)
 
-    reader = open_folder / "reader"
+    reader = folder / "reader"
     (reader / "home").mkdir(parents=True)
     (reader / "bin").mkdir()
-    shutil.copy(bundle, reader)
-    command = [*become, "-P"] if become else [sys.executable, "-P"]
+    shutil.copy(work / "my-paper/digits.repro.tar", reader)
+    python = become[-1] if become else sys.executable
     program = reader / "bin/repro-tui"
-    program.write_text(f'#!/bin/bash\nexec {command[-2]} -m repro_tui "$@"\n')
+    program.write_text(f'#!/bin/bash\nexec {python} -m repro_tui "$@"\n')
     program.chmod(0o755)
     environment = {"HOME": str(reader / "home"), "PATH": f"{reader / 'bin'}:/usr/bin:/bin", "LANG": "C.UTF-8"}
     if become:
-        for path in (reader, *reader.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
-        prefix = ["unshare", "--net", *become[:-1]]
+        for owned in (reader, *reader.rglob("*")):
+            os.chown(owned, NOBODY, NOBODY)
+        without_network = ["unshare", "--net", *become[:-1]]
     else:
-        prefix = ["unshare", "--user", "--map-current-user", "--net"]
-    follow(ROOT / "docs/tutorial-reviewer.md", reader, environment, prefix)
+        without_network = ["unshare", "--user", "--map-current-user", "--net"]
+    return taken + follow(ROOT / "docs/tutorial-reviewer.md", reader, environment, without_network)
+
+
+def test_from_a_script_to_a_verdict_without_a_network() -> None:
+    with open_folder() as folder:
+        taken = whole_way(folder)
+    assert sum("--run digits.repro.tar" in command for command, _ in taken) == 2
