@@ -28,7 +28,7 @@ LAYERS = (
     {"verify"},
     {"runs"},
     {"manifest"},
-    {"events", "wire", "errors"},
+    {"events", "wire", "errors", "files"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 IN_THE_IMAGE_ONLY = {"torch", "transformers", "datasets", "numpy", "sklearn", "scipy", "pandas", "safetensors"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
 from repro_tui.errors import ExitCode, InfrastructureError, ReproError, UsageError
+from repro_tui.files import read_plain
 
 
 class UnreadableError(ReproError):
@@ -20,17 +20,10 @@ class UnreadableError(ReproError):
 def read_bounded(path: Path, limit_bytes: int, what: str) -> bytes:
     """Return the content of a file; raises UnreadableError where it is not there, no file, or larger than it may be."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableError(f"{what} is no regular file", where=str(path))
-        with path.open("rb") as file:
-            content = file.read(limit_bytes + 1)
+        return read_plain(path, limit_bytes, follow=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableError(f"{what} cannot be read: {reason}", where=str(path)) from None
-    if len(content) > limit_bytes:
-        raise UnreadableError(f"{what} is larger than {limit_bytes >> 10:,} KiB", where=str(path))
-    return content
 
 
 def parse_json(content: bytes, *, where: str, what: str) -> Any:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
-import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repro_tui.errors import ManifestError, from_os_error
+from repro_tui.files import write_whole
 from repro_tui.manifest.lines import Lines, Statement
 from repro_tui.manifest.loading import read_toml
 from repro_tui.manifest.paths import Part, format_path, lookup, parse_path, resolve_names
@@ -161,17 +161,7 @@ class Document:
                 mode = target.stat().st_mode & 0o777
                 self._refuse(target, mode)
             content = self._text.encode()
-            descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.chmod(temporary, mode)
-                os.replace(temporary, target)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+            write_whole(target, content, mode=mode)
         except OSError as error:
             raise from_os_error(error) from error
         self._sha256 = hashlib.sha256(content).hexdigest()

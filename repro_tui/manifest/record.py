@@ -5,15 +5,15 @@ A run writes record.json; an author ships the one of the published run beside th
 
 from __future__ import annotations
 
+import errno
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repro_tui.errors import ManifestError, StoreFullError
+from repro_tui.files import write_whole
 from repro_tui.manifest.paths import format_path
 
 MAX_BYTES = 64 << 20
@@ -83,16 +83,9 @@ def write_record(path: Path, record: Record) -> None:
     Raises ValueError for a number that is not finite, StoreFullError where no space is left.
     """
     text = json.dumps(record.model_dump(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno in {28, 122}:  # ENOSPC, EDQUOT
+        write_whole(path, text.encode())
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StoreFullError("no space left to write the record", where=str(path)) from error
         raise

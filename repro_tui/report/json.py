@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from repro_tui import files
 from repro_tui.errors import InfrastructureError, StoreFullError
 from repro_tui.report.model import Report
 
@@ -34,20 +33,11 @@ def read(path: Path) -> Report:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file so that a reader meets the old one, or the new one whole; raises StoreFullError."""
-    temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        files.write_whole(path, text.encode(errors="backslashreplace"))
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StoreFullError(
-                "no space left to write the report", where=str(path), hint="free some space and run it again"
+                "no space left to write it", where=str(path), hint="free some space and run it again"
             ) from error
         raise

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from repro_tui.files import read_plain
 from repro_tui.manifest.pins import differences
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.outcome import difference, number
@@ -91,7 +89,7 @@ def read_job(run: RunDirectory) -> dict[str, Any]:
     if job:
         return job
     try:
-        manifest = tomllib.loads(read_plain(run.manifest).decode())
+        manifest = tomllib.loads(read_plain(run.manifest, _MAX_BYTES).decode())
     except (OSError, ValueError, RecursionError):
         return {}
     determinism = _table(manifest.get("determinism"))
@@ -105,19 +103,10 @@ def read_job(run: RunDirectory) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, {} where there is none."""
     try:
-        found = json.loads(read_plain(path))
+        found = json.loads(read_plain(path, _MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def read_plain(path: Path) -> bytes:
-    """Return what a plain file holds, up to a bearable size; follows no link and waits for no pipe. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a plain file", str(path))
-        return stream.read(_MAX_BYTES)
 
 
 def _hyperparameters(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:

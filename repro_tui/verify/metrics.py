@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,6 +12,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from repro_tui.events import CheckResult, CheckStatus
+from repro_tui.files import open_plain
 from repro_tui.manifest.models import Claim, ExpectedDigest, ExpectedMetric
 from repro_tui.runs.state import MetricKey, MetricValue, Output
 
@@ -116,17 +116,12 @@ def open_output(out: Path, path: str) -> BufferedReader:
             inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             os.close(folder)
             folder = inner
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        file = os.fdopen(os.open(parts[-1], flags, dir_fd=folder), "rb")
+        return open_plain(parts[-1], folder=folder)
     except OSError as error:
         raise ValueError(f"{path!r} cannot be read: {error.strerror} (links are not followed)") from None
     finally:
         if folder >= 0:
             os.close(folder)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise ValueError(f"{path!r} is no regular file")
-    return file
 
 
 def hash_output(out: Path, path: str) -> str:

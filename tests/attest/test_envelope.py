@@ -102,6 +102,6 @@ def test_a_file_that_is_too_large_or_none_is_not_read(tmp_path: Path) -> None:
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(envelope.MAX_BYTES + 1)
-    for path, said in ((large, "larger than"), (tmp_path, "no regular file"), (tmp_path / "none", "cannot be read")):
+    for path, said in ((large, "larger than"), (tmp_path, "not a plain file"), (tmp_path / "none", "cannot be read")):
         with pytest.raises(UnreadableError, match=said):
             envelope.read(path)

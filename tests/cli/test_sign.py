@@ -153,7 +153,7 @@ def test_only_what_is_at_hand_counts(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["verify", "last", "--identity", "ada"], "a name alone proves nothing"),
         (["verify", "last", "--issuer", "https://example.org"], "--issuer needs --identity"),
         (["verify", "last", "--key", "key.pem.pub", "--manifest", "none"], "cannot be read"),
-        (["verify", "last", "--attestation", "/dev/zero"], "no regular file"),
+        (["verify", "last", "--attestation", "/dev/zero"], "not a plain file"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from repro_tui.authoring.locking.image import Progress, see
 from repro_tui.authoring.locking.resolving import Upgrade, differences, lock_text, resolve
 from repro_tui.authoring.locking.stale import PARTS, Subject, changed_artifacts, lock_findings
 from repro_tui.errors import InfrastructureError, ManifestError, ReproError, UsageError, from_os_error
+from repro_tui.files import write_whole
 from repro_tui.images.assemble import find_image
 from repro_tui.images.base_lock import lock_text as base_lock_text
 from repro_tui.images.base_lock import resolve_base
@@ -364,15 +364,7 @@ def _check_folder(folder: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    with ExitStack() as stack:
-        try:
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            stack.callback(lambda: Path(temporary).unlink(missing_ok=True))
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except OSError as error:
-            raise from_os_error(error) from error
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise from_os_error(error) from error

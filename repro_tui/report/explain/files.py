@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import BinaryIO
 
+from repro_tui.files import open_plain
 from repro_tui.runs.words import printable, size
 
 PATIENCE_S = 20.0
@@ -52,19 +51,10 @@ class Clock:
             raise TooLongError
 
 
-def opened(path: Path) -> BinaryIO:
-    """Open a plain file for reading; raises OSError for anything else, and waits for no pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path.name} is not a plain file")
-    return os.fdopen(descriptor, "rb", buffering=_CHUNK_BYTES)
-
-
 def sha256(path: Path, clock: Clock) -> str:
     """Return the digest of a plain file; raises OSError, TooLongError."""
     digest = hashlib.sha256()
-    with opened(path) as file:
+    with open_plain(path, follow=True) as file:
         while chunk := file.read(_CHUNK_BYTES):
             clock.check()
             digest.update(chunk)
@@ -122,7 +112,7 @@ def compare_rows(left: Path, right: Path, clock: Clock) -> Rows | None:
     first: tuple[int, str, str] | None = None
     counts = [0, 0]
     whole = True
-    with opened(left) as one, opened(right) as other:
+    with open_plain(left, follow=True) as one, open_plain(right, follow=True) as other:
         for number, (ours, theirs) in enumerate(zip_longest(_lines(one), _lines(other)), 1):
             counts[0] += ours is not None
             counts[1] += theirs is not None
@@ -159,7 +149,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _is_text(path: Path) -> bool:
-    with opened(path) as file:
+    with open_plain(path, follow=True) as file:
         return b"\0" not in file.read(8192)
 
 
@@ -256,7 +246,7 @@ def _source(path: Path | None, clock: Clock) -> list[str] | None:
     if path is None:
         return []
     clock.check()
-    with opened(path) as file:
+    with open_plain(path, follow=True) as file:
         content = file.read(_SOURCE_BYTES + 1)
     if len(content) > _SOURCE_BYTES or b"\0" in content:
         return None

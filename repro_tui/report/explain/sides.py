@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from repro_tui.errors import ReproError
+from repro_tui.files import read_plain
 from repro_tui.images.locks import read_lock
 from repro_tui.manifest import loading, pins
 from repro_tui.manifest.code import builtin_code_files
@@ -28,7 +29,7 @@ from repro_tui.manifest.trees import tree_digest
 from repro_tui.report.explain.model import Named
 from repro_tui.report.explain.places import Places, plain_tree
 from repro_tui.runs.catalog import read_entry
-from repro_tui.runs.compare import read_job, read_json, read_plain
+from repro_tui.runs.compare import read_job, read_json
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import read_state
 from repro_tui.runs.state import RunState
@@ -185,7 +186,7 @@ def _texts(value: object) -> list[str]:
 def _copy_of_manifest(run: RunDirectory, options: Mapping[str, Any]) -> LoadedManifest | None:
     """Return the manifest that lies in the run; the files it pins lie beside the one it was copied from, if at all."""
     try:
-        content = read_plain(run.manifest)
+        content = read_plain(run.manifest, loading.MAX_BYTES)
         text = content.decode()
         manifest = Manifest.model_validate(tomllib.loads(text))
         seed = options.get("seed")
