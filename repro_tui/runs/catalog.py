@@ -13,6 +13,8 @@ from repro_tui.events import Event, RunFinished, RunStarted, from_line
 from repro_tui.runs.directory import Liveness, RunDirectory
 
 _END_BYTES = 64 << 10
+SEEDS = "seeds"
+"""The stage that only a series has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class RunEntry:
     started_at: float | None = None
     duration_s: float | None = None
     exit_code: int | None = None
+    seeds: int = 0
+    """Of a series: how many of its seeds were begun, at least one."""
 
 
 def list_runs(root: Path) -> list[RunEntry]:
@@ -64,6 +68,7 @@ def read_entry(run: RunDirectory) -> RunEntry:
         started_at=started.at,
         duration_s=max(0.0, until - started.at),
         exit_code=finished.exit_code if finished else None,
+        seeds=_seeds(run) if SEEDS in started.stages else 0,
     )
 
 
@@ -99,6 +104,14 @@ def find_run(root: Path, name: str) -> RunDirectory:
 def looks_like_a_run(folder: Path) -> bool:
     """Say whether a folder is a run directory, by what lies in it."""
     return any((folder / name).exists() for name in ("events.jsonl", "worker.lock", "options.json"))
+
+
+def _seeds(run: RunDirectory) -> int:
+    try:
+        with os.scandir(run.seeds) as entries:
+            return max(1, sum(entry.name.isdecimal() for entry in entries))
+    except OSError:
+        return 1
 
 
 def _ends(journal: Path) -> tuple[list[Event], list[Event]]:

@@ -81,6 +81,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("run.metrics", "3", "Metrics", "Go to the charts.", RUN, "Panes", method="pane('metrics')"),
     Action("run.resources", "4", "Resources", "Go to the gauges.", RUN, "Panes", method="pane('resources')"),
     Action("run.checks", "5", "Checks", "Go to the checks.", RUN, "Panes", method="pane('checks')"),
+    Action("run.seeds", "6", "Seeds", "Go to the seeds of a series; Enter opens the run of one.", RUN, "Panes"),
     Action("run.zoom", "z", "Zoom", "Give the whole screen to the focused part, or take it back.",
            RUN, "Panes", footer=True),
     Action("run.back", "escape", "Back", "Undo the zoom, or leave this screen; the run goes on.", RUN, "Run"),
@@ -141,6 +142,8 @@ ACTIONS: tuple[Action, ...] = (
            VERDICT, "Verdict", footer=True),
     Action("verdict.rerun", "r", "Rerun", "Start the same run again, with the same options.", VERDICT, "Verdict",
            footer=True),
+    Action("verdict.seeds", "s", "Seeds", "Go to the seeds of a series; Enter shows how that one ended.",
+           VERDICT, "Verdict", footer=True),
     Action("verdict.back", "escape", "Back", "Leave this screen.", VERDICT, "Verdict"),
     # --- compare ------------------------------------------------------------------------------------------------------
     Action("compare.differences", "d", "Differences", "Show only what is not the same, or everything.",

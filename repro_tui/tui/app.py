@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
-from textual import events
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.filter import LineFilter
@@ -20,6 +20,7 @@ from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from repro_tui.errors import ReproError
+from repro_tui.events import Verdict
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.tui import actions, settings, terminal
 from repro_tui.tui.plain import Ascii
@@ -179,6 +180,13 @@ class ReproApp(App[str], inherit_bindings=False):
 
         self.push_screen(RunScreen(run))
 
+    def open_run(self, run: RunDirectory, status: str) -> None:
+        """Show how a run ended, or the run where it goes on or never came to a verdict."""
+        if status in {verdict.value for verdict in Verdict}:
+            self.show_verdict(run)
+        else:
+            self.show_run(run)
+
     def show_verdict(self, run: RunDirectory) -> None:
         """Show how a run ended."""
         from repro_tui.tui.screens.verdict import VerdictScreen
@@ -191,14 +199,33 @@ class ReproApp(App[str], inherit_bindings=False):
 
         self.push_screen(CompareScreen(left, right))
 
-    def rerun(self, run: RunDirectory) -> None:
-        """Start a run again with the options it had, from its manifest as it is now; an error is shown instead."""
+    @work
+    async def rerun(self, run: RunDirectory) -> None:
+        """Start a run again with the options it had, from its manifest as it is now; an error is shown instead.
+
+        A series that did not come to its end can go on instead.
+        """
         from repro_tui.tui import starting
 
+        start = starting.rerun
+        if starting.can_go_on(run):
+            from repro_tui.tui.screens.confirm import Answer, ConfirmScreen
+
+            question = "The series did not come to its end. Going on keeps the seeds that did, and runs the others."
+            answers = (Answer("on", "Go on with it"), Answer("new", "New series"))
+            said = await self.push_screen_wait(ConfirmScreen("Rerun", question, answers))
+            if said is None:
+                return
+            start = starting.resume if said == "on" else starting.rerun
         try:
-            self.show_run(starting.rerun(run))
+            started = start(run)
         except ReproError as error:
             self.explain(error)
+            return
+        if started == run:  # what is in front shows its first attempt
+            while getattr(self.screen, "run", None) == run and len(self.screen_stack) > 1:
+                self.pop_screen()
+        self.show_run(started)
 
     def explain(self, error: ReproError) -> None:
         """Show an error as what, where and what to do."""

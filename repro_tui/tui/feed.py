@@ -14,9 +14,11 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from repro_tui.events import Event, ResourceSample
+from repro_tui.runs.catalog import SEEDS
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import RunReader
 from repro_tui.runs.state import RunState
+from repro_tui.tui.seeds import SeedLine, SeedsReader
 
 POLL_S, CALM_POLL_S = 0.1, 0.5
 _LOOK_S = 1.0
@@ -34,10 +36,11 @@ class Changed(Message, bubble=False):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A run as it was at one moment; `died`: its worker is gone without its last word."""
+    """A run as it was at one moment; `died`: its worker is gone without its last word. `seeds`: of a series."""
 
     state: RunState
     died: bool
+    seeds: tuple[SeedLine, ...] = ()
 
     @property
     def live(self) -> bool:
@@ -60,6 +63,8 @@ class RunFeed:
         """When a stage last said anything, in its log, its metrics or an event; samples of resources do not count."""
         self._target = target
         self._died = False
+        self._seeds_reader = SeedsReader(run)
+        self._seeds: tuple[SeedLine, ...] = ()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"feed-{run.id}", daemon=True)
 
@@ -76,7 +81,7 @@ class RunFeed:
     def snapshot(self) -> Snapshot:
         """Return how the run is now."""
         with self.lock:
-            return Snapshot(self._reader.state.copy(), self._died)
+            return Snapshot(self._reader.state.copy(), self._died, self._seeds)
 
     def _listen(self, event: Event) -> None:
         if not isinstance(event, ResourceSample):
@@ -90,8 +95,15 @@ class RunFeed:
             with suppress(OSError):
                 self.heard_at = max(self.heard_at, path.stat().st_mtime)
 
+    def _look_at_seeds(self) -> bool:
+        """Say whether a seed of the series stands otherwise than before; they have journals of their own."""
+        if SEEDS not in self._reader.state.stages:
+            return False
+        before, self._seeds = self._seeds, self._seeds_reader.look()
+        return before != self._seeds
+
     def _follow(self) -> None:
-        looked_at, first = 0.0, True
+        looked_at, seeds_at, first = 0.0, 0.0, True
         while not self._stopping.is_set():
             with self.lock:
                 new = self._reader.poll()
@@ -100,8 +112,12 @@ class RunFeed:
                     looked_at = now
                     self._look()
                 ended = not new and (self._died or self._reader.state.finished)
+            changed = new
+            if ended or now - seeds_at >= _LOOK_S:
+                seeds_at = now
+                changed = self._look_at_seeds() or changed
             # the first burst of a long run becomes one message
-            if (new and not first) or ended or (first and not new):
+            if (changed and not first) or ended or (first and not new):
                 self._target.post_message(Changed())
             self.caught_up = self.caught_up or not new
             if ended:

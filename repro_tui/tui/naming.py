@@ -27,6 +27,8 @@ def command(run: RunDirectory) -> str:
         parts += ["--engine", options.engine]
     if options.seed is not None:
         parts += ["--seed", str(options.seed)]
+    if options.seeds:
+        parts += ["--seeds", f"{','.join(map(str, options.seeds))}{',' * (len(options.seeds) == 1)}"]
     parts += ["--offline"] if options.offline else []
     parts += ["--allow-drift"] if options.allow_drift else []
     return shlex.join(parts)

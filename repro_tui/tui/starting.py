@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro_tui.errors import from_os_error
+from repro_tui.events import Verdict
 from repro_tui.manifest.loading import LoadedManifest, load
 from repro_tui.pipeline import launch, worker
 from repro_tui.pipeline.plan import Options
+from repro_tui.runs.catalog import read_entry
 from repro_tui.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -73,13 +76,31 @@ def start(
 
 
 def rerun(run: RunDirectory) -> RunDirectory:
-    """Start the same run again beside the old one, with the same options; raises a ReproError where that cannot be."""
-    options = Options.read(run.options)
-    return _go(run.path.absolute().parent, load(Path(options.manifest)), options)
+    """Start the same run again beside the old one, with the same options; raises a ReproError where that cannot be.
+
+    One seed of a series becomes a run by itself, beside the series.
+    """
+    options = replace(Options.read(run.options), gpus=())
+    return _go((run.series or run).path.absolute().parent, load(Path(options.manifest)), options)
+
+
+def can_go_on(run: RunDirectory) -> bool:
+    """Say whether this is a series that has seeds left to run."""
+    entry = read_entry(run)
+    return bool(entry.seeds) and entry.status in {Verdict.CANCELLED, Verdict.FAILED, "died"}
+
+
+def resume(run: RunDirectory) -> RunDirectory:
+    """Go on with a series that was stopped: finished seeds are kept; raises a ReproError where that cannot be."""
+    launch.resume(run)
+    return _spawn(run)
 
 
 def _go(runs: Path, loaded: LoadedManifest, options: Options) -> RunDirectory:
-    run = launch.prepare(runs, loaded, options)
+    return _spawn(launch.prepare(runs, loaded, options))
+
+
+def _spawn(run: RunDirectory) -> RunDirectory:
     _workers[:] = [process for process in _workers if process.poll() is None]
     try:
         _workers.append(worker.spawn(run))

@@ -68,8 +68,10 @@ class Recordings:
         place = self.folder / run_id(source)
         shutil.copytree(source, place)
         run = RunDirectory(place)
-        if state == "running":
-            self._locks.enter_context(run.locked())
+        if state.endswith("running"):
+            going = [RunDirectory(seed) for seed in run.seeds.glob("*") if not (seed / "report.json").exists()]
+            for each in (run, *going):
+                self._locks.enter_context(each.locked())
         return run
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Record one real run of the embedded engine for every state that the terminal UI shows: `python -m tests.tui.record`.
+"""Record one real run of the embedded engine for every state that the terminal UI shows: `python -m tests.tui.record`,
+`python -m tests.tui.record series` for those over seeds.
 
 The experiment is the one of tests/system with a training that says more. What a run directory tells of the machine it
 was made on (times, paths, process ids) is replaced, and what no screen reads is left out, so a recording is small and
@@ -14,14 +15,15 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from repro_tui.artifacts.store import default_store_path, remove_tree
 from repro_tui.runs.directory import RunDirectory
 from tests.system.conftest import first_manifest, pinned, write_experiment
-from tests.system.lab import Lab, Manifest, sha256
+from tests.system.lab import Going, Lab, Manifest, sha256
 
 RECORDED = Path(__file__).with_name("recorded")
 TRAINING = Path(__file__).with_name("experiment") / "train.py"
@@ -31,11 +33,14 @@ NAME = "two-clouds"
 TITLE = "Two clouds of points, told apart by logistic regression"
 KEPT = (
     "manifest.toml", "options.json", "events.jsonl", "environment.json", "report.json", "report.md", "worker.lock",
-    "cancel", "out/metrics.jsonl", "logs/train.log", "logs/worker.log", "logs/environment.log",
+    "cancel", "out/metrics.jsonl", "logs/train.log", "logs/worker.log", "logs/environment.log", "logs/seeds.log",
 )  # fmt: skip
+OF_A_SEED = frozenset(KEPT) - {"environment.json", "report.md", "logs/worker.log", "logs/environment.log"}
 ORDER = ("inconclusive", "reproduced", "differs", "drift", "failed", "cancelled", "running")
 NOW = STARTED_AT + 3600.0 * (len(ORDER) - 1) + 30.0
 """Half a minute into the run that is going on, long after all the others."""
+SERIES = ("series", "series-running")
+_EACH = (*ORDER, *SERIES)
 PID = 4242
 _STAMP = re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
@@ -102,6 +107,30 @@ def record(folder: Path) -> None:
         strip(path, name, replacements={str(lab.folder): "/home/reader/paper", str(lab.store): "/home/reader/store"})
 
 
+def record_series(folder: Path) -> None:
+    """Make the two series anew: one that was judged by the test of its manifest, one that is going on."""
+    lab = laboratory(folder, [default_store_path() / "blobs"])
+    lab.manifest["hyperparameters"]["steps"] = 20
+    lab.manifest = pinned(lab, lab.run("--offline").expect(5, "INCONCLUSIVE"))
+    samples = lab.run("--offline", "--seeds", "11,12,13,14,15,16").report["series"]["metrics"][0]["values"]
+    lab.manifest["expected"]["metrics"][0] |= {
+        "samples": samples, "seeds": [11, 12, 13, 14, 15, 16], "margin": 0.03, "absolute": 0.05,
+    }  # fmt: skip
+    lab.manifest["verify"] = {"seeds": [42, 21, 22], "test": "equivalence"}
+    done = lab.run("--offline", "--jobs", "2")
+    assert done.run is not None, str(done)
+    going = lab.begin("--offline", "--jobs", "1", "--seeds", "42,43,44", change=slowly)
+    going.wait_for("notice", message="seed 42: REPRODUCED")
+    inner = Going(going.process, going.run / "seeds/43")
+    inner.wait_for("stage_progress", stage="train", done=12)
+    time.sleep(1)  # until the series has told of it
+    shutil.copytree(going.run, folder / "series-running")
+    RunDirectory(going.run).request_cancel("repro-tui cancel")
+    going.end()
+    for name, path in (("series", done.run), ("series-running", folder / "series-running")):
+        strip(path, name, replacements={str(lab.folder): "/home/reader/paper", str(lab.store): "/home/reader/store"})
+
+
 def slowly(manifest: Manifest) -> None:
     """Leave time to look at it."""
     del manifest["recorded"]
@@ -110,30 +139,38 @@ def slowly(manifest: Manifest) -> None:
 
 def strip(run: Path, name: str, replacements: dict[str, str]) -> None:
     """Write what is kept of a run directory, with the machine's own names, times and paths replaced."""
-    target = RECORDED / name
-    shutil.rmtree(target, ignore_errors=True)
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines()]
-    started = events[0]
-    begin = STARTED_AT + 3600.0 * ORDER.index(name)
-    shift = begin - started["at"]
+    shutil.rmtree(RECORDED / name, ignore_errors=True)
+    place = _EACH.index(name)
+    begin = STARTED_AT + 3600.0 * min(place, len(ORDER) - 1) - 1800.0 * (place >= len(ORDER))
+    started = _events(run)[0]
     stamp = datetime.fromtimestamp(begin, UTC).strftime("%Y%m%dT%H%M%SZ")
     words = {
         **replacements,
-        started["run_id"]: f"{started['experiment']}-{stamp}-{ORDER.index(name):04x}",
+        started["run_id"]: f"{started['experiment']}-{stamp}-{place:04x}",
         str(default_store_path() / "blobs"): "/home/reader/mirror",
         str(Path(sys.prefix)): "/home/reader/.venv",
-        f'"pid": {started["pid"]}': f'"pid": {PID}',
         f"Linux {os.uname().release}": "Linux 6.1.0",
     }
+    _strip(run, RECORDED / name, words, begin, begin - started["at"])
+    for seed in sorted((run / "seeds").glob("*")):
+        _strip(seed, RECORDED / name / "seeds" / seed.name, words, begin, begin - started["at"])
+
+
+def _events(run: Path) -> list[Manifest]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _strip(run: Path, target: Path, words: Mapping[str, str], begin: float, shift: float) -> None:
+    events = _events(run)
 
     def other(text: str) -> str:
-        for old, new in words.items():
+        for old, new in {**words, f'"pid": {events[0]["pid"]}': f'"pid": {PID}'}.items():
             text = text.replace(old, new)
         return _STAMP.sub(lambda found: _moved(found[0], shift), text)
 
     for kept in KEPT:
         source = run / kept
-        if not source.is_file():
+        if not source.is_file() or (kept not in OF_A_SEED and target.parent.name == "seeds"):
             continue
         text = source.read_text(encoding="utf-8")
         if kept == "events.jsonl":
@@ -166,6 +203,6 @@ def _slim(environment: Manifest) -> Manifest:
 if __name__ == "__main__":
     place = Path(tempfile.mkdtemp(prefix="repro-tui-record-"))
     try:
-        record(place)
+        (record_series if sys.argv[1:] == ["series"] else record)(place)
     finally:
         remove_tree(place)

@@ -24,6 +24,8 @@ from repro_tui.tui import actions, naming, pinned
 from repro_tui.tui.feed import Changed, RunFeed, Snapshot
 from repro_tui.tui.screens.confirm import Answer, ConfirmScreen
 from repro_tui.tui.screens.logkeys import LogKeys
+from repro_tui.tui.seeds import WAITING
+from repro_tui.tui.seeds import count as ended_of
 from repro_tui.tui.widgets.cause import CauseView, cause
 from repro_tui.tui.widgets.checks import Checks, count
 from repro_tui.tui.widgets.gauges import Gauges
@@ -31,6 +33,7 @@ from repro_tui.tui.widgets.gauges import strip as gauge_strip
 from repro_tui.tui.widgets.header import Headline, badge, headline
 from repro_tui.tui.widgets.keyline import KeyLine
 from repro_tui.tui.widgets.metrics import Metrics
+from repro_tui.tui.widgets.seeds import Seeds
 from repro_tui.tui.widgets.stagelog import StageLog
 from repro_tui.tui.widgets.stages import Stages
 from repro_tui.tui.widgets.stages import strip as stage_strip
@@ -38,7 +41,8 @@ from repro_tui.tui.widgets.stages import strip as stage_strip
 if TYPE_CHECKING:
     from repro_tui.tui.app import ReproApp
 
-PANES = ("stages", "log", "metrics", "resources", "checks")
+PANES: tuple[str, ...] = ("stages", "log", "metrics", "resources", "checks")
+OF_A_SERIES: tuple[str, ...] = (*PANES, "seeds")
 SHORT = {"resources": "res"}
 WIDE, TALL = 100, 32
 DRAW_S, CALM_HEAD_S, CALM_S = 0.25, 1.0, 2.0
@@ -62,6 +66,9 @@ class RunScreen(LogKeys):
         self.pinned: pinned.Pinned | None = None
         self._pace = words.Pace()
         self._pane = "log"
+        self._panes = PANES
+        self.series = run.series
+        """The series that this is one seed of."""
         self._zoomed = False
         self._was_live = False
         self._led_to_failure = False
@@ -75,6 +82,7 @@ class RunScreen(LogKeys):
         with Horizontal(id="panes"):
             with Vertical(id="left"):
                 yield Stages(id="stages")
+                yield Seeds(id="seeds")
                 yield Gauges(id="resources")
             with Vertical(id="right"):
                 yield Metrics(id="metrics")
@@ -85,7 +93,7 @@ class RunScreen(LogKeys):
 
     def on_mount(self) -> None:
         """Begin to follow."""
-        for place, pane in enumerate(PANES, start=1):
+        for place, pane in enumerate(OF_A_SERIES, start=1):
             widget = self.query_one(f"#{pane}")
             widget.add_class("pane")
             widget.border_title = f"{place} {pane.capitalize()}"
@@ -93,7 +101,7 @@ class RunScreen(LogKeys):
         log.title = str(log.border_title)
         chart = self.query_one(Metrics)
         chart.heading = str(chart.border_title)
-        log.ascii = chart.ascii = self.query_one(Checks).ascii = self._app.ascii
+        log.ascii = chart.ascii = self.query_one(Checks).ascii = self.query_one(Seeds).ascii = self._app.ascii
         for line in self.query(Headline):
             line.ascii = self._app.ascii
         self.feed.start()
@@ -175,13 +183,16 @@ class RunScreen(LogKeys):
         stage = state.current_stage
         left_s = self._pace.left_s(stage, now) if stage is not None and snapshot.live else None
         extra = badge(snapshot.state, now=now, heard_at=self.feed.heard_at, cancelled_at=self._cancelled_at(snapshot))
-        line = headline(state, died=snapshot.died, now=now, left_s=left_s, extra=extra if snapshot.live else "")
+        seed = "" if self.series is None else self.run.path.name
+        line = headline(
+            state, died=snapshot.died, now=now, left_s=left_s, extra=extra if snapshot.live else "", seed=seed
+        )
         self.query_one("#headline", Headline).show(line)
         self.query_one(Stages).show(state, now=now, died=snapshot.died)
 
     def _cancelled_at(self, snapshot: Snapshot) -> float | None:
         try:
-            return self.run.cancel_file.stat().st_mtime if snapshot.live else None
+            return (self.series or self.run).cancel_file.stat().st_mtime if snapshot.live else None
         except OSError:
             return None
 
@@ -201,9 +212,24 @@ class RunScreen(LogKeys):
         checks = self.query_one(Checks)
         checks.show(list(state.checks.values()))
         checks.border_subtitle = count(list(state.checks.values()))
-        self.query_one("#gauge-strip", Headline).show(_bottom(state, self._pane))
+        self._show_seeds(snapshot)
+        self.query_one("#gauge-strip", Headline).show(_bottom(state, self._pane, self._panes))
         self.query_one(Metrics).show_state(state)
         self._turn(snapshot)
+
+    def _show_seeds(self, snapshot: Snapshot) -> None:
+        """Show the seeds of a series; who has not gone elsewhere yet begins there."""
+        if not snapshot.seeds:
+            return
+        seeds = self.query_one(Seeds)
+        seeds.show(snapshot.seeds)
+        seeds.border_subtitle = ended_of(snapshot.seeds)
+        if self._panes is not OF_A_SERIES:
+            self._panes = OF_A_SERIES
+            self._arrange()
+            self.refresh_bindings()
+            if self.focused is self.query_one("#log"):
+                self.action_pane("seeds")
 
     def _turn(self, snapshot: Snapshot) -> None:
         """Do what is due when the run has just ended, or is found to have."""
@@ -230,15 +256,16 @@ class RunScreen(LogKeys):
     def _arrange(self) -> None:
         """Show all panes, or one: where the screen is small, or one is zoomed."""
         single = self._zoomed or self._small
-        for pane in PANES:
-            self.query_one(f"#{pane}").display = not single or pane == self._pane
+        for pane in OF_A_SERIES:
+            shown = pane in self._panes and (not single or pane == self._pane)
+            self.query_one(f"#{pane}").display = shown
         for side in ("left", "right"):
             box = self.query_one(f"#{side}")
             box.display = any(child.display for child in box.children)
             box.set_class(single, "-alone")
         for name in ("stage-strip", "gauge-strip"):
             self.query_one(f"#{name}").display = self._small
-        self.query_one("#gauge-strip", Headline).show(_bottom(self.state, self._pane))
+        self.query_one("#gauge-strip", Headline).show(_bottom(self.state, self._pane, self._panes))
 
     # --- keys: where to look ------------------------------------------------------------------------------------------
 
@@ -251,7 +278,7 @@ class RunScreen(LogKeys):
     def action_zoom(self) -> None:
         """Give one pane the whole screen, or take it back."""
         focused = self.focused
-        if focused is not None and focused.id in PANES:
+        if focused is not None and focused.id in self._panes:
             self._pane = focused.id
         self._zoomed = not self._zoomed
         self._arrange()
@@ -269,7 +296,19 @@ class RunScreen(LogKeys):
         self.query_one(StageLog).choose(stage)
         self.stale = True
 
-    @on(OptionList.OptionSelected)
+    def action_seeds(self) -> None:
+        """Go to the seeds of a series."""
+        self.action_pane("seeds")
+
+    @on(OptionList.OptionSelected, "#seeds")
+    def _seed_chosen(self, event: OptionList.OptionSelected) -> None:
+        chosen = self.query_one(Seeds).lines[event.option_index]
+        if chosen.word == WAITING:
+            self.notify(f"seed {chosen.name} has not begun", timeout=3)
+        else:
+            self._app.open_run(chosen.run, chosen.word)
+
+    @on(OptionList.OptionSelected, "#stages")
     def _stage_chosen(self, event: OptionList.OptionSelected) -> None:
         if event.option_id:
             self.action_stage(event.option_id)
@@ -295,6 +334,8 @@ class RunScreen(LogKeys):
         """Say what can be done now."""
         if action == "cancel":
             return self.live
+        if action == "seeds":
+            return self._panes is OF_A_SERIES
         if action == "zoom":
             return self._zoomed or not self._small
         if action in {"rerun", "verdict"}:
@@ -304,19 +345,33 @@ class RunScreen(LogKeys):
     @work
     async def action_cancel(self) -> None:
         """Ask the run to stop; asked again, it is killed."""
-        again = self.run.cancel_requested() is not None
+        again = self._asked_to_stop
         question = (
             "It was asked to stop and has not yet. Kill it now?"
             if again
             else "The training has 10 s to end by itself, then it is killed. What it has made so far is kept."
         )
-        answers = (Answer("stay", "Go on"), Answer("cancel", "Kill it" if again else "Cancel the run"))
+        if self._of_a_series and not again:
+            question = (
+                "All seeds of the series are asked to stop: no verdict leaves one out. Each has 10 s to end by itself; "
+                "finished ones are kept, and r goes on with the others."
+            )
+        cancel = "Cancel all seeds" if self._of_a_series else "Cancel the run"
+        answers = (Answer("stay", "Go on"), Answer("cancel", "Kill it" if again else cancel))
         if await self.app.push_screen_wait(ConfirmScreen("Cancel", question, answers)) == "cancel":
             self._request_cancel(now=again)
 
+    @property
+    def _of_a_series(self) -> bool:
+        return self.series is not None or self._panes is OF_A_SERIES
+
+    @property
+    def _asked_to_stop(self) -> bool:
+        return (self.series or self.run).cancel_requested() is not None
+
     def _request_cancel(self, *, now: bool = False) -> None:
         try:
-            self.run.request_cancel("the terminal UI", now=now)
+            (self.series or self.run).request_cancel("the terminal UI", now=now)
         except ReproError as error:
             self._app.explain(error)
 
@@ -327,7 +382,8 @@ class RunScreen(LogKeys):
             self.app.exit()
             return
         question = "The run goes on without this screen; you can come back to it at any time."
-        answers = (Answer("detach", "Detach"), Answer("cancel", "Cancel the run"), Answer("stay", "Stay"))
+        cancel = Answer("cancel", "Cancel all seeds" if self._of_a_series else "Cancel the run")
+        answers = (Answer("detach", "Detach"), cancel, Answer("stay", "Stay"))
         said = await self.app.push_screen_wait(ConfirmScreen("Leave", question, answers))
         if said == "detach":
             self.app.exit(f"the run goes on; follow it with:  repro-tui attach {naming.name(self.run)}")
@@ -343,10 +399,10 @@ class RunScreen(LogKeys):
         self._app.show_verdict(self.run)
 
 
-def _bottom(state: RunState, pane: str) -> Text:
+def _bottom(state: RunState, pane: str, panes: tuple[str, ...]) -> Text:
     """Return the line above the footer of a small terminal: which pane has which key, and the gauges."""
     line = Text(no_wrap=True, overflow="ellipsis")
-    for place, name in enumerate(PANES, start=1):
+    for place, name in enumerate(panes, start=1):
         style = Style(reverse=name == pane, meta={"@click": f"screen.pane({name!r})"})
         line.append(" ")
         line.append(f"{place} {SHORT.get(name, name)}", style=style)

@@ -11,16 +11,18 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.markup import escape
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import DataTable, Static
 
 from repro_tui.errors import ReproError
 from repro_tui.pipeline.preview import earlier
+from repro_tui.report import series
 from repro_tui.report.json import read as read_report
-from repro_tui.report.model import Report
+from repro_tui.report.model import Report, SeriesReported
 from repro_tui.runs import outcome, words
-from repro_tui.runs.catalog import list_runs, read_entry
+from repro_tui.runs.catalog import list_runs, looks_like_a_run, read_entry
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import RunReader
 from repro_tui.runs.state import RunState
@@ -37,7 +39,7 @@ _REFRESH_S = 2.0
 _MAX_REPORT_BYTES = 1 << 20
 WIDE = 100
 _DIFFERENCES = 8
-_PARTS = ("failure", "drift", "checks", "claims", "classes", "confusion", "where")
+_PARTS = ("failure", "drift", "over-seeds", "checks", "claims", "classes", "confusion", "where")
 
 
 class Read(Message):
@@ -75,6 +77,8 @@ class VerdictScreen(Screen[None]):
             yield Static(id="summary", markup=False)
             yield Sheet("What went wrong", id="failure")
             yield Sheet("What differs, the first one first", id="drift")
+            yield DataTable[Text](id="seeds", classes="pane", cursor_type="row")
+            yield Sheet("Over the seeds", id="over-seeds")
             yield Sheet("Checks", id="checks")
             yield Sheet("Claims of papers (no part of the verdict)", id="claims")
             with Vertical(id="tables"):
@@ -87,6 +91,9 @@ class VerdictScreen(Screen[None]):
         """Begin to read."""
         for part in _PARTS:
             self._sheet(part).display = False
+        seeds = self.query_one("#seeds", DataTable)
+        seeds.display = False
+        seeds.border_title = "Seeds"
         self.query_one("#title", Static).update(self._plain(self.run.id))
         self.query_one("#body").focus()
         self._look()
@@ -141,6 +148,7 @@ class VerdictScreen(Screen[None]):
         self.query_one("#summary", Static).update(self._plain(f"{word}: {summary}{code}"))
         self._fill("failure", ("", ""), list(failure_rows(report)))
         self._fill("drift", ("", ""), list(drift_rows(state)))
+        self._draw_series(report.series if report is not None else None)
         rows = outcome.check_rows(state)
         self._fill_judged("checks", "check", rows, [f"{row.name}: {row.detail}" for row in rows if row.detail])
         claims = list(claim_rows(report))
@@ -151,6 +159,22 @@ class VerdictScreen(Screen[None]):
                 right = range(1, len(table.columns))
                 self._sheet(name).fill([words.printable(c) for c in table.columns], outcome.cells(table), right=right)
         self._fill("where", ("", ""), list(where_rows(self.run, state, report)))
+
+    def _draw_series(self, reported: SeriesReported | None) -> None:
+        """Show the test that decided, what it found of each metric, and each seed by itself."""
+        if reported is None:
+            return
+        notes = [f"{each.split}/{each.name}: {each.decision}" for each in reported.metrics]
+        self._fill("over-seeds", ("", "", ""), list(over_seeds_rows(reported)), notes)
+        self._sheet("over-seeds").border_subtitle = escape(self._plain(series.test_words(reported)))
+        table = self.query_one("#seeds", DataTable)
+        table.display = True
+        at = table.cursor_row
+        table.clear(columns=True)
+        table.add_columns(*map(self._plain, series.seed_head(reported)))
+        for each, row in zip(reported.seeds, series.seed_rows(reported), strict=True):
+            table.add_row(*(Text(self._plain(cell), style=STYLES.get(cell, "")) for cell in row), key=each.run)
+        table.move_cursor(row=at)
 
     def _fill(
         self, name: str, columns: tuple[str, ...], rows: list[tuple[str, ...]], notes: list[str] | None = None
@@ -172,8 +196,10 @@ class VerdictScreen(Screen[None]):
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Say what can be done now: a report can be read where there is one."""
+        """Say what can be done now: a report can be read where there is one, seeds are there in a series."""
         del parameters
+        if action == "seeds":
+            return self._read is not None and self._read.report is not None and self._read.report.series is not None
         return self.run.report_markdown.is_file() or None if action in {"report", "copy"} else True
 
     def action_report(self) -> None:
@@ -209,6 +235,18 @@ class VerdictScreen(Screen[None]):
             self.notify("there is no earlier run of this experiment beside it", severity="warning")
         else:
             self._app.show_compare(before, self.run)
+
+    def action_seeds(self) -> None:
+        """Go to the seeds."""
+        self.query_one("#seeds").focus()
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Show how a seed ended."""
+        seed = RunDirectory(self.run.seeds / Path(event.row_key.value or "").name)
+        if looks_like_a_run(seed.path):
+            self._app.open_run(seed, read_entry(seed).status)
+        else:
+            self.notify("it has no run directory: it did not begin", severity="warning")
 
     def action_rerun(self) -> None:
         """Start it again, and go to the new run."""
@@ -259,6 +297,14 @@ def claim_rows(report: Report | None) -> Iterator[outcome.Row]:
             detail=claim.source + ("" if claim.verified else " (not verified)"),
             decides=False,
         )
+
+
+def over_seeds_rows(reported: SeriesReported) -> Iterator[tuple[str, ...]]:
+    """Yield what the test found of each metric: its status, then each number by its name."""
+    for each in reported.metrics:
+        yield f"{each.split}/{each.name}", "status", each.status.value
+        for name, value in series.facts(each):
+            yield "", name, value
 
 
 def where_rows(run: RunDirectory, state: RunState, report: Report | None) -> Iterator[tuple[str, ...]]:

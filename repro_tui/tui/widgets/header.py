@@ -46,11 +46,14 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def headline(state: RunState, *, died: bool, now: float, left_s: float | None = None, extra: str = "") -> Text:
-    """Return the line; `extra` is a word that must not be missed, like a countdown."""
+def headline(
+    state: RunState, *, died: bool, now: float, left_s: float | None = None, extra: str = "", seed: str = ""
+) -> Text:
+    """Return the line; `extra` is a word that must not be missed, like a countdown; `seed`: which of a series it is."""
     word = standing(state, died=died)
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f" {words.printable(state.experiment or state.run_id or 'starting')}  ", style="bold")
+    name = words.printable(state.experiment or state.run_id or "starting")
+    line.append(f" {name}{f' seed {seed}' if seed else ''}  ", style="bold")
     line.append(f" {word} ", style=f"reverse {STYLES[word]}")
     stage = state.current_stage
     until = state.finished_at if state.finished_at is not None else (state.last_at if died else now)
