@@ -7,6 +7,7 @@ from the run directory alone, so the same run gives the same bytes wherever it i
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from repro_tui.errors import ReproError, UsageError
 from repro_tui.events import CheckStatus
+from repro_tui.files import open_plain, read_plain
 from repro_tui.manifest import pins
 from repro_tui.manifest.loading import LoadedManifest
 from repro_tui.manifest.record import Record, read_record
@@ -99,10 +101,10 @@ def shared_files(run: RunDirectory, loaded: LoadedManifest) -> tuple[dict[str, b
     }
     if record is not None:
         files["run/record.json"] = _read(run.record)
-    if run.environment.is_file():
+    if _is_plain(run.environment):
         files["run/environment.json"] = _read(run.environment)
     for log in sorted(run.logs.glob("*.log")):
-        if log.stem not in _PRIVATE_LOGS and re.fullmatch("[a-z]{1,32}", log.stem) and log.is_file():
+        if log.stem not in _PRIVATE_LOGS and re.fullmatch("[a-z]{1,32}", log.stem) and _is_plain(log):
             files[f"run/logs/{log.name}"] = clean.text(_bounded(log).decode(errors="replace")).encode()
     return {path: content for path, content in files.items() if content}, cleaned
 
@@ -193,7 +195,7 @@ def _events(run: RunDirectory, clean: _Cleaner) -> Iterator[bytes]:
 
 
 def _metrics(run: RunDirectory) -> bytes:
-    if not run.metrics.is_file():
+    if not _is_plain(run.metrics):  # the task writes there, and may have put a link to any file of the author's
         return b""
     content = _read(run.metrics)
     if len(content) <= MAX_METRICS_BYTES:
@@ -203,8 +205,8 @@ def _metrics(run: RunDirectory) -> bytes:
 
 def _bounded(log: Path) -> bytes:
     """Return a log, of a long one its beginning and its end."""
-    with log.open("rb") as file:
-        size = log.stat().st_size
+    with open_plain(log) as file:
+        size = os.fstat(file.fileno()).st_size
         if size <= LOG_BYTES:
             return file.read(LOG_BYTES)
         head = file.read(_HEAD_BYTES)
@@ -213,13 +215,16 @@ def _bounded(log: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(MAX_READ_BYTES + 1)
-    if len(content) > MAX_READ_BYTES:
+    try:
+        return read_plain(path, MAX_READ_BYTES)
+    except OSError as error:
         raise UsageError(
-            f"{path.name} of the run has more than {MAX_READ_BYTES >> 20} MiB", where=str(path), hint="name another run"
-        )
-    return content
+            f"{path.name} of the run cannot be packed: {error.strerror}", where=str(path), hint="name another run"
+        ) from None
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _record(run: RunDirectory) -> Record | None:

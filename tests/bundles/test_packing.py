@@ -184,6 +184,20 @@ def test_a_run_without_a_report_cannot_be_packed(experiment: Experiment, tmp_pat
         experiment.pack(tmp_path / "x.repro.tar", run=run)
 
 
+def test_no_link_in_a_run_leads_a_file_of_its_author_into_the_bundle(copy: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("a private key")
+    for path in (copy.run.metrics, copy.run.environment, copy.run.log("train"), copy.run.log("verify")):
+        path.unlink(missing_ok=True)
+        path.symlink_to(tmp_path / "private")
+    os.mkfifo(copy.run.log("artifacts"))
+    packed = copy.pack(tmp_path / "x.repro.tar")
+    assert b"a private key" not in packed.path.read_bytes()
+    copy.run.events.unlink()
+    copy.run.events.symlink_to(tmp_path / "private")
+    with pytest.raises(UsageError, match=r"events\.jsonl of the run cannot be packed"):
+        copy.pack(tmp_path / "x.repro.tar")
+
+
 def test_a_path_of_one_machine_cannot_be_packed(copy: Experiment, tmp_path: Path) -> None:
     absolute = copy.parts.lock
     copy.manifest.write_text(copy.manifest.read_text().replace("../images/lock.txt", str(absolute)))
