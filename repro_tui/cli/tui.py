@@ -73,6 +73,8 @@ def opening(given: str | None, runs: Path) -> Opening:
         return Opening(runs=runs)
     path = Path(given)
     if path.is_file():
+        if path.suffix == ".toml":  # what reads bundles takes as long to load as the first picture
+            return Opening(runs=runs, manifest=path.absolute())
         from repro_tui.cli.bundle_parts import given_bundle
 
         bundle = given_bundle(path, None)

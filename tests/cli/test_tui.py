@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,15 @@ def test_a_fault_of_ours_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ReproApp, "run", lambda app: run(app, headless=True))
     with pytest.raises(ZeroDivisionError, match="a fault"):
         tui.run(argparse.Namespace(path=None, runs=tmp_path, ascii=True))
+
+
+def test_what_reads_manifests_is_not_waited_for() -> None:
+    """It takes as long to load as all else until the first picture; a thread does it afterwards."""
+    code = (
+        "import sys\n"
+        "import repro_tui.cli.main, repro_tui.cli.tui, repro_tui.tui.app\n"
+        "from repro_tui.tui.screens import home, plan, run\n"
+        "late = {'argparse', 'pydantic', 'requests', 'tomllib', 'repro_tui.cli.run'} & set(sys.modules)\n"
+        "assert not late, late\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,10 +20,6 @@ from textual.widgets import DataTable, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from repro_tui.errors import ReproError
-from repro_tui.events import Verdict
-from repro_tui.manifest.finding import Found, Shelf
-from repro_tui.manifest.pin_list import gpu_words, image_words, task_words
-from repro_tui.pipeline.preview import latest
 from repro_tui.runs import words
 from repro_tui.runs.catalog import RunEntry, list_runs, looks_like_a_run
 from repro_tui.runs.directory import RunDirectory
@@ -31,11 +27,11 @@ from repro_tui.tui import actions
 from repro_tui.tui.widgets.keyline import KeyLine
 from repro_tui.tui.widgets.pins import STYLES, plain
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what reads manifests takes as long to load as the first picture: a thread does it
+    from repro_tui.manifest.finding import Found, Shelf
     from repro_tui.tui.app import ReproApp
 
 _REFRESH_S = 2.0
-_VERDICTS = frozenset(verdict.value for verdict in Verdict)
 _COLUMNS = ("Status", "Experiment", "Began", "Took", "Run")
 
 _Lines = tuple[str, str, str, str, str]
@@ -73,7 +69,8 @@ class HomeScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._shelf = Shelf(Path("manifests"))
+        self._folder = Path("manifests")
+        self._shelf: Shelf | None = None
         self._manifests: list[Found] = []
         self._entries: list[RunEntry] = []
         self._mark: RunDirectory | None = None
@@ -96,7 +93,7 @@ class HomeScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Begin to look."""
-        self._shelf = Shelf(self._app.opening.folder or Path("manifests").absolute())
+        self._folder = self._app.opening.folder or Path("manifests").absolute()
         self.query_one("#manifests").border_title = "Manifests"
         self.query_one("#empty").border_title = "Manifests"
         runs = self.query_one("#runs", DataTable)
@@ -105,19 +102,24 @@ class HomeScreen(Screen[None]):
         self.query_one("#empty").display = False
         self._say_place()
         self.set_interval(_REFRESH_S, self._look)
-        self._look()
+        self.call_after_refresh(self._look)
         self.query_one("#manifests").focus()
 
     def on_screen_resume(self) -> None:
         """Come back to what is there now."""
-        self._look()
+        if self._looked:
+            self._look()
 
     def _look(self) -> None:
         if self.is_current:
             self.run_worker(self._read, thread=True, exclusive=True, group="look")
 
     def _read(self) -> None:
-        shelf = self._shelf
+        from repro_tui.manifest.finding import Shelf
+
+        shelf, folder = self._shelf, self._folder
+        if shelf is None or shelf.folder != folder:
+            shelf = self._shelf = Shelf(folder)
         self.post_message(Looked(shelf.look(), list_runs(self._app.opening.runs)))
 
     def on_looked(self, message: Looked) -> None:
@@ -134,7 +136,7 @@ class HomeScreen(Screen[None]):
     # --- drawing ------------------------------------------------------------------------------------------------------
 
     def _say_place(self) -> None:
-        text = f"repro-tui  manifests in {self._shelf.folder}  runs in {self._app.opening.runs}"
+        text = f"repro-tui  manifests in {self._folder}  runs in {self._app.opening.runs}"
         self.query_one("#place", Static).update(Text(self._plain(text), no_wrap=True, overflow="ellipsis"))
 
     def _plain(self, text: str) -> str:
@@ -147,7 +149,7 @@ class HomeScreen(Screen[None]):
         options = self.query_one("#manifests", OptionList)
         empty = self.query_one("#empty", Static)
         options.display, empty.display = bool(lines), not lines
-        empty.update(self._plain(_EMPTY.format(folder=self._shelf.folder)))
+        empty.update(self._plain(_EMPTY.format(folder=self._folder)))
         if options.option_count == len(lines):
             for place, each in enumerate(lines):
                 options.replace_option_prompt_at_index(place, _two_lines(each))
@@ -160,8 +162,13 @@ class HomeScreen(Screen[None]):
 
     def _lines(self, found: Found) -> _Lines:
         """Return a manifest in words: name and last verdict, title and what it takes; or what is wrong with it."""
+        from repro_tui.manifest.pin_list import gpu_words, image_words, task_words
+        from repro_tui.pipeline.preview import latest
+
         if found.loaded is None:
             told = (found.path.name, "FAULTY", "", found.fault, "")
+            if found.loose:
+                told = (found.path.name, "NOT LOCKED", "", "`repro-tui lock` finds its missing pins", "")
         else:
             entry = latest(self._entries, found.name)
             status = "never run" if entry is None else entry.status
@@ -198,7 +205,8 @@ class HomeScreen(Screen[None]):
     def _run(self, entry: RunEntry) -> tuple[Text, ...]:
         began = "" if entry.started_at is None else words.ago(entry.started_at, time.time())
         took = "" if entry.duration_s is None else words.duration(entry.duration_s)
-        cells = (entry.status, entry.experiment, began, took, entry.run.id)
+        name = f"{entry.experiment}, {entry.seeds} seed{'s' * (entry.seeds > 1)}" if entry.seeds else entry.experiment
+        cells = (entry.status, name, began, took, entry.run.id)
         return tuple(Text(self._plain(cell), style=STYLES.get(cell, "")) for cell in cells)
 
     def _chosen_run(self) -> RunEntry | None:
@@ -224,15 +232,9 @@ class HomeScreen(Screen[None]):
         if self.query_one("#runs").has_focus:
             entry = self._chosen_run()
             if entry is not None:
-                self._open_run(entry)
+                self._app.open_run(entry.run, entry.status)
         elif options.highlighted is not None and options.highlighted < len(self._manifests):
             self._app.show_plan(self._manifests[options.highlighted].path)
-
-    def _open_run(self, entry: RunEntry) -> None:
-        if entry.status in _VERDICTS:
-            self._app.show_verdict(entry.run)
-        else:
-            self._app.show_run(entry.run)
 
     def action_ask_path(self) -> None:
         """Ask for a path."""
@@ -249,7 +251,7 @@ class HomeScreen(Screen[None]):
         if path.is_dir() and looks_like_a_run(path):
             self._app.show_run(RunDirectory(path))
         elif path.is_dir():
-            self._shelf = Shelf(path)
+            self._folder = path
             self._say_place()
             self._look()
         elif path.exists():
@@ -293,7 +295,8 @@ class HomeScreen(Screen[None]):
 
     def action_refresh(self) -> None:
         """Read everything again."""
-        self._shelf.forget()
+        if self._shelf is not None:
+            self._shelf.forget()
         self._look()
 
     def action_back(self) -> None:

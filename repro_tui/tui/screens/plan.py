@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -16,9 +18,6 @@ from textual.widgets import Button, Input, Static
 
 from repro_tui.doctor.finding import Finding
 from repro_tui.errors import ReproError
-from repro_tui.manifest.finding import Found, look_at
-from repro_tui.manifest.pin_list import PinRow, pin_rows
-from repro_tui.pipeline.preview import BUILD, Blocker, EngineAnswer, Estimate, Need, Preview, estimate, preview
 from repro_tui.runs import words
 from repro_tui.runs.catalog import list_runs
 from repro_tui.tui import actions
@@ -27,7 +26,11 @@ from repro_tui.tui.screens.home import leave
 from repro_tui.tui.widgets.keyline import KeyLine
 from repro_tui.tui.widgets.pins import Sheet, grouped, plain
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what reads manifests takes as long to load as the first picture: a thread does it
+    from repro_tui.manifest.finding import Found
+    from repro_tui.manifest.loading import LoadedManifest
+    from repro_tui.manifest.pin_list import PinRow
+    from repro_tui.pipeline.preview import Blocker, Estimate, Need, Preview
     from repro_tui.tui.app import ReproApp
 
 _ENGINES = (None, "docker", "podman", "embedded")
@@ -59,6 +62,7 @@ class PlanScreen(Screen[None]):
         self.manifest = manifest
         self.engine: str | None = None
         self.seed: int | None = None
+        self.seeds: int | tuple[int, ...] | None = None
         self.offline = offline
         self._mirrors = mirrors
         self._found: Found | None = None
@@ -77,8 +81,10 @@ class PlanScreen(Screen[None]):
             yield Button("Start", id="start", variant="success", compact=True, disabled=True)
             yield Button("", id="engine", compact=True)
             yield Button("", id="seed", compact=True)
+            yield Button("", id="seeds", compact=True)
             yield Button("", id="offline", compact=True)
         yield Input(placeholder="seed: a whole number; empty for the manifest's", id="seed-field")
+        yield Input(placeholder="how many seeds, or which: 5 or 1,2,3; empty for the manifest's", id="seeds-field")
         with VerticalScroll(id="body"):
             with Vertical(id="machine", classes="column"):
                 yield Sheet("Blocked", id="blocked")
@@ -95,7 +101,8 @@ class PlanScreen(Screen[None]):
             self.query_one(f"#{name}").can_focus = True
         self._sheet("doctor-findings").say("looking at this machine …")
         self.query_one("#machine").focus()
-        self.action_refresh()
+        self._show()
+        self.call_after_refresh(self.action_refresh)
 
     def on_screen_resume(self) -> None:
         """Come back to what is cached now."""
@@ -113,11 +120,19 @@ class PlanScreen(Screen[None]):
         self._asked += 1
         self._seen = None
         self._show()
-        asked, engine, offline = self._asked, self.engine, self.offline
-        self.run_worker(lambda: self._preview(asked, engine, offline), thread=True, group="preview")
+        asked, engine, offline, seed, seeds = self._asked, self.engine, self.offline, self.seed, self.seeds
 
-    def _preview(self, asked: int, engine: str | None, offline: bool) -> None:
+        def look() -> None:
+            self._preview(asked, engine, offline, seed, seeds)
+
+        self.run_worker(look, thread=True, group="preview")
+
+    def _preview(
+        self, asked: int, engine: str | None, offline: bool, seed: int | None, seeds: int | tuple[int, ...] | None
+    ) -> None:
         from repro_tui.artifacts.store import Store, default_store_path
+        from repro_tui.manifest.finding import look_at
+        from repro_tui.pipeline.preview import Blocker, EngineAnswer, Preview, estimate, preview
         from repro_tui.tui.starting import mirror_folders
 
         found = look_at(self.manifest)
@@ -133,7 +148,11 @@ class PlanScreen(Screen[None]):
             seen = Preview((), EngineAnswer(), (Blocker(error.message, error.hint, error.where),))
         finally:
             store.close()
-        took = estimate(list_runs(self._app.opening.runs), found.name)
+        wished = series_of(found.loaded, seed, seeds)
+        lacking = _statistics(found.loaded) if wished else None
+        if lacking is not None:
+            seen = replace(seen, blockers=(*seen.blockers, Blocker(lacking.message, lacking.hint, lacking.where)))
+        took = estimate(list_runs(self._app.opening.runs), found.name, seeds=len(wished))
         self.post_message(Previewed(asked, found, seen, took))
 
     def _examine(self) -> None:
@@ -163,7 +182,11 @@ class PlanScreen(Screen[None]):
     def blockers(self) -> list[Blocker]:
         """What stands in the way, as far as it is known."""
         found = self._found
-        if found is not None and found.loaded is None:
+        if found is None:
+            return []
+        from repro_tui.pipeline.preview import Blocker
+
+        if found.loaded is None:
             return [
                 Blocker(
                     f"{problem.toml_path or 'the file'}: {problem.found}; allowed: {problem.allowed}",
@@ -172,7 +195,7 @@ class PlanScreen(Screen[None]):
                 )
                 for problem in found.problems
             ]
-        asks = found is not None and found.loaded is not None and found.loaded.manifest.resources.network
+        asks = found.loaded.manifest.resources.network
         if asks and self._mirrors and self.offline:  # it came from somebody else, in a bundle
             return [*self._blocked(), Blocker(_NETWORK, "going online (f) allows it", "resources.network")]
         return self._blocked()
@@ -188,7 +211,8 @@ class PlanScreen(Screen[None]):
     def _show(self) -> None:
         found = self._found
         loaded = found.loaded if found is not None else None
-        state = "READY" if self.ready else "BLOCKED" if self.blockers else "looking …"
+        loose = found is not None and found.loose
+        state = "READY" if self.ready else "NOT LOCKED" if loose else "BLOCKED" if self.blockers else "looking …"
         name = found.name if found is not None else self.manifest.name
         title = loaded.manifest.experiment.title if loaded is not None else str(self.manifest)
         line = Text(self._plain(f"{name}  {state}  {title}"), no_wrap=True, overflow="ellipsis")
@@ -197,11 +221,14 @@ class PlanScreen(Screen[None]):
         self.query_one("#engine", Button).label = f"Engine: {self.engine or 'by itself'}"
         own = f"{loaded.manifest.determinism.seed}" if loaded is not None else "the manifest's"
         self.query_one("#seed", Button).label = f"Seed: {own if self.seed is None else self.seed}"
+        self.query_one("#seeds", Button).label = f"Seeds: {seeds_words(self.series) if self.series else 'one run'}"
         self.query_one("#offline", Button).label = f"Offline: {'yes' if self.offline else 'no'}"
         for button in self.query(Button):
             button.refresh(layout=True)
         self._show_blocked()
         if loaded is not None:
+            from repro_tui.manifest.pin_list import pin_rows
+
             rows = [row if self.seed is None else self._reseeded(row) for row in pin_rows(loaded)]
             self._sheet("pins").fill(
                 ("", "", ""), grouped((row.group, row.name, words.short(row.value)) for row in rows)
@@ -217,12 +244,26 @@ class PlanScreen(Screen[None]):
     def _reseeded(self, row: PinRow) -> PinRow:
         if (row.group, row.name) != ("determinism", "seed"):
             return row
-        return PinRow(row.group, row.name, f"{self.seed} (the manifest says {row.value})")
+        return row._replace(value=f"{self.seed} (the manifest says {row.value})")
+
+    @property
+    def series(self) -> tuple[int, ...]:
+        """Return the seeds of the series that a start begins; none for one run."""
+        loaded = self._found.loaded if self._found is not None else None
+        return series_of(loaded, self.seed, self.seeds) if loaded is not None else ()
 
     def _show_blocked(self) -> None:
-        sheet = self._sheet("blocked")
+        sheet, found = self._sheet("blocked"), self._found
         sheet.display = bool(self.blockers)
-        sheet.fill(("", ""), blocker_rows(self.blockers))
+        sheet.border_title = "Blocked"
+        rows = list(blocker_rows(self.blockers))
+        if found is not None and found.loose:
+            sheet.border_title = "Not locked"
+            count = len(found.problems)
+            pins = "one pin is missing" if count == 1 else f"{count} pins are missing"
+            command = f"repro-tui lock {shlex.quote(str(found.path))}"
+            rows = [("", f"{pins}, and nothing else is wrong"), ("", f"to do: `{command}`, then F5 here"), *rows]
+        sheet.fill(("", ""), rows)
 
     def _show_needs(self) -> None:
         sheet, seen = self._sheet("needs"), self._seen
@@ -247,9 +288,18 @@ class PlanScreen(Screen[None]):
             yield "time", f"about {words.duration(took.typical_s)} (by {more})"
         elif self._seen is not None:
             yield "time", "not known: there is no earlier run of it here"
+        if self.series:
+            yield "seeds", f"a run each of {', '.join(map(str, self.series[:8]))}{' …' * (len(self.series) > 8)}"
+            yield "test", self._test()
         if self.seed is not None:
             yield "seed", "another seed: the job is not the recorded one"
         yield "runs in", str(self._app.opening.runs)
+
+    def _test(self) -> str:
+        found = self._found
+        loaded = found.loaded if found is not None else None
+        rule = loaded.manifest.verify if loaded is not None else None
+        return rule.test if rule is not None else "every-seed"
 
     def _show_doctor(self, findings: Sequence[Finding]) -> None:
         sheet = self._sheet("doctor-findings")
@@ -270,11 +320,13 @@ class PlanScreen(Screen[None]):
             "start": self.action_start,
             "engine": self.action_next_engine,
             "seed": self.action_ask_seed,
+            "seeds": self.action_ask_seeds,
             "offline": self.action_toggle_offline,
         }[event.button.id or ""]()
 
     def action_start(self) -> None:
         """Start the run, and go to it."""
+        from repro_tui.manifest.finding import look_at
         from repro_tui.tui.starting import start
 
         if not self.ready or self._found is None or self._found.loaded is None:
@@ -287,7 +339,8 @@ class PlanScreen(Screen[None]):
         try:
             run = start(
                 self._app.opening.runs, found.loaded,
-                engine=self.engine, seed=self.seed, offline=self.offline, mirrors=self._mirrors,
+                engine=self.engine, seed=self.seed, seeds=series_of(found.loaded, self.seed, self.seeds),
+                offline=self.offline, mirrors=self._mirrors,
             )  # fmt: skip
         except ReproError as error:
             self._app.explain(error)
@@ -306,31 +359,85 @@ class PlanScreen(Screen[None]):
 
     def action_ask_seed(self) -> None:
         """Ask for a seed."""
-        field = self.query_one("#seed-field", Input)
+        self._ask("#seed-field", "" if self.seed is None else str(self.seed))
+
+    def action_ask_seeds(self) -> None:
+        """Ask for the seeds of a series."""
+        wish = self.seeds
+        self._ask("#seeds-field", "" if wish is None else str(wish) if isinstance(wish, int) else seeds_text(wish))
+
+    def _ask(self, name: str, value: str) -> None:
+        self._close_fields()
+        field = self.query_one(name, Input)
         field.display = True
-        field.value = "" if self.seed is None else str(self.seed)
+        field.value = value
         field.focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take a seed."""
+        """Take a seed, or the seeds of a series; one run and a series are one or the other."""
         text = event.value.strip()
-        if text and not (text.isascii() and text.isdigit() and int(text) < _SEEDS):
-            self.notify(f"{text!r} is no whole number from 0 to {_SEEDS - 1}", severity="error", markup=False)
-            return
-        self.seed = int(text) if text else None
-        self._close_field()
-        self._show()
+        if event.input.id == "seeds-field":
+            from repro_tui.pipeline.launch import wished_seeds
 
-    def _close_field(self) -> None:
-        self.query_one("#seed-field").display = False
+            try:
+                self.seeds = wished_seeds(text) if text else None
+            except ValueError as error:
+                self.notify(str(error), severity="error", markup=False)
+                return
+            self.seed = None if text else self.seed
+        else:
+            if text and not (text.isascii() and text.isdigit() and int(text) < _SEEDS):
+                self.notify(f"{text!r} is no whole number from 0 to {_SEEDS - 1}", severity="error", markup=False)
+                return
+            self.seed = int(text) if text else None
+            self.seeds = None if text else self.seeds
+        self._close_fields()
+        self._look()
+
+    def _close_fields(self) -> bool:
+        """Say whether a field was open."""
+        shown = [field for field in self.query(Input) if field.display]
+        for field in shown:
+            field.display = False
         self.query_one("#machine").focus()
+        return bool(shown)
 
     def action_back(self) -> None:
         """Leave the field, or the screen."""
-        if self.query_one("#seed-field").display:
-            self._close_field()
-        else:
+        if not self._close_fields():
             leave(self)
+
+
+def series_of(loaded: LoadedManifest, seed: int | None, wish: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the seeds that are run: those asked for, else those of the manifest unless one seed was asked for."""
+    from repro_tui.pipeline.launch import series_seeds
+
+    rule = loaded.manifest.verify
+    wanted = wish if wish is not None else rule.seeds if rule is not None and seed is None else ()
+    return series_seeds(wanted, loaded)
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Return seeds as they are given."""
+    return ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
+
+
+def seeds_words(seeds: Sequence[int]) -> str:
+    """Return how many seeds, and which."""
+    return f"{len(seeds)} ({seeds[0]}{f' to {seeds[-1]}' if len(seeds) > 1 else ''})"
+
+
+def _statistics(loaded: LoadedManifest) -> ReproError | None:
+    """Return what is missing for the test of a series, if anything is."""
+    from repro_tui.verify import statistics
+
+    rule = loaded.manifest.verify
+    try:
+        if rule is not None and rule.test != "every-seed":
+            statistics.require()
+    except ReproError as error:
+        return error
+    return None
 
 
 def blocker_rows(blockers: Sequence[Blocker]) -> Iterator[tuple[str, str]]:
@@ -352,6 +459,8 @@ def size_words(need: Need) -> str:
 
 def missing_words(seen: Preview) -> str:
     """Return what must be fetched or built, in words."""
+    from repro_tui.pipeline.preview import BUILD
+
     missing = [need for need in seen.needs if not need.here]
     if not missing:
         return "all of it is here"
