@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
 import difflib
+import gzip
 import hashlib
+import lzma
 import time
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from repro_tui.files import open_plain
 from repro_tui.runs.words import printable, size
@@ -24,6 +29,10 @@ _OPEN_ROWS = 1_000_000
 _SOURCE_BYTES = 256 << 10
 _SOURCE_LINES = 5000
 """A longer file is compared by rows: what makes a diff short takes too long for one."""
+_COMPRESSED: Mapping[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open
+}  # fmt: skip
+_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 _SHOWN_LINES = 12
 _EXCERPT = 56
 
@@ -87,8 +96,9 @@ class Rows:
         if not self.whole:
             counted = f"at least {counted}" if counted else "no row differs so far"
             counted += f" in the first {min(self.left, self.right):,} (not read to the end)"
-        elif not counted and self.first is not None:
-            counted = f"the same {self.left:,} rows in another order"
+        elif not counted:
+            how = "with other line ends, or compressed otherwise" if self.first is None else "in another order"
+            counted = f"the same {self.left:,} rows {how}"
         if self.first is None:
             return (counted,)
         number, left, right = self.first
@@ -100,19 +110,24 @@ class Rows:
 
 
 def compare_rows(left: Path, right: Path, clock: Clock) -> Rows | None:
-    """Return how the lines of two files differ; None where one holds no text. Raises OSError.
+    """Return how the lines of two files, compressed or not, differ; None where one holds no text. Raises OSError.
 
     A row that stands elsewhere is not a changed one: rows that differ at the same place are kept in mind until their
     like comes by, so an inserted row is one row, however many follow it. As many as are left over on both sides count
     as changed, the rest as added or removed.
     """
-    if not (_is_text(left) and _is_text(right)):
+    try:
+        return _compare_rows(left, right, clock) if _is_text(left) and _is_text(right) else None
+    except _DAMAGED:
         return None
+
+
+def _compare_rows(left: Path, right: Path, clock: Clock) -> Rows:
     waiting: dict[bytes, int] = {}
     first: tuple[int, str, str] | None = None
     counts = [0, 0]
     whole = True
-    with open_plain(left, follow=True) as one, open_plain(right, follow=True) as other:
+    with _opened(left) as one, _opened(right) as other:
         for number, (ours, theirs) in enumerate(zip_longest(_lines(one), _lines(other)), 1):
             counts[0] += ours is not None
             counts[1] += theirs is not None
@@ -148,8 +163,22 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         yield line.rstrip(b"\r\n") if line.endswith(b"\n") else line
 
 
-def _is_text(path: Path) -> bool:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading what is in it: a compressed one gives what was compressed, as it is asked for."""
     with open_plain(path, follow=True) as file:
+        begin = file.read(max(map(len, _COMPRESSED)))
+        file.seek(0)
+        opener = next((opener for magic, opener in _COMPRESSED.items() if begin.startswith(magic)), None)
+        if opener is None:
+            yield file
+            return
+        with opener(file) as inside:
+            yield inside
+
+
+def _is_text(path: Path) -> bool:
+    with _opened(path) as file:
         return b"\0" not in file.read(8192)
 
 

@@ -33,12 +33,28 @@ def job_causes(left: Side, right: Side, clock: Clock) -> Iterator[Cause]:
     for section in ("hyperparameters", "task", "splits", "determinism", "resources"):
         one, other = left.job.get(section), right.job.get(section)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found = _section(section, one, other)
+            found = [
+                each for each in _section(section, one, other) if each.name != "seed" or not _over_seeds(left, right)
+            ]
             yield from sorted(
                 found, key=lambda each: not (each.left and each.right)
             )  # what only one side has comes later
     yield from _artifacts(left, right, clock)
     yield from _builtin_code(left, right, clock)
+    if _over_seeds(left, right) and all(ran := [_seeds(left), _seeds(right)]) and ran[0] != ran[1]:
+        yield cause(Kind.SEED, "seeds", [", ".join(map(str, each)) for each in ran], _WHY[Kind.SEED])
+
+
+def _over_seeds(left: Side, right: Side) -> bool:
+    return bool(left.seeds or right.seeds)
+
+
+def _seeds(side: Side) -> list[int]:
+    """Return the seeds that were run for what came out; none where it is what a manifest expects."""
+    determinism = side.job.get("determinism")
+    if side.seeds or side.named.kind not in {"run", "record"} or not isinstance(determinism, Mapping):
+        return sorted(side.seeds)
+    return [determinism["seed"]] if isinstance(determinism.get("seed"), int) else []
 
 
 def _section(section: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Cause]:

@@ -70,6 +70,8 @@ class Side:
     """Names of the series in it."""
     samples: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
     """Of a series over seeds: the values of each metric, whose mean is its final one."""
+    seeds: Sequence[int] = ()
+    """Of a series: the seeds that came to their end."""
     places: Places = field(default_factory=Places)
     code: Path | None = None
     """Folder of the code of a built-in task, as a run was given it."""
@@ -114,6 +116,7 @@ def of_run(run: RunDirectory, *, store: Path | None = None, mirrors: Sequence[Pa
         series=None if over_seeds else run.metrics,
         names=() if over_seeds else tuple(state.series),
         samples=_samples(report.get("series")),
+        seeds=_seeds(report.get("series")),
         places=Places.of([*folders, *([store] if store else []), *mirrors], loaded),
         code=code,
     )
@@ -304,6 +307,12 @@ def _samples(series: object) -> Mapping[tuple[str, str], Sequence[float]]:
         if isinstance(values, list) and all(isinstance(value, float | int) for value in values):
             found[str(metric.get("name")), str(metric.get("split"))] = values
     return found
+
+
+def _seeds(series: object) -> Sequence[int]:
+    runs = series.get("seeds") if isinstance(series, Mapping) else None
+    found = [run.get("seed") for run in runs if isinstance(run, Mapping)] if isinstance(runs, list) else []
+    return [seed for seed in found if isinstance(seed, int)]
 
 
 def _recorded_metrics(record: Record) -> Mapping[tuple[str, str], float]:

@@ -18,7 +18,7 @@ def render(explanation: Explanation, *, width: int = 80, shown: int = SHOWN) -> 
     """Return the whole of it."""
     parts: list[list[str]] = [
         [_side("left", explanation.left), _side("right", explanation.right)],
-        [verdict(explanation)],
+        [_wrapped(line, width) for line in verdict(explanation).splitlines()],
     ]
     if explanation.causes:
         lines = ["What differs, the likeliest cause first"]
@@ -47,6 +47,9 @@ def verdict(explanation: Explanation) -> str:
         first = explanation.causes[0]
         said = f"They differ; first of all the {named(first)}: {_change(first)}"
         return f"{said}\n{_NO_MATTER}" if _came_out_the_same(explanation) else said
+    apart = [each for each in explanation.outcomes if each.differs]
+    if apart and not _parted(explanation) and all(each.within_spread for each in apart):
+        return "Nothing that is known of both differs, and they came out no further apart than seeds alone move them."
     if explanation.differs:
         return "Nothing that is known of both explains it, and they did not come out the same."
     if explanation.compared:
@@ -56,11 +59,14 @@ def verdict(explanation: Explanation) -> str:
 
 def _came_out_the_same(explanation: Explanation) -> bool:
     """Say so of what really came out; what a manifest expects is not that."""
-    parted = explanation.parting is not None and explanation.parting.bits is not None
     if not {explanation.left.kind, explanation.right.kind} <= {"run", "series", "record"}:
         return False
     known = [each for each in explanation.outcomes if each.left and each.right]
-    return bool(known) and not parted and all(each.same for each in known)
+    return bool(known) and not _parted(explanation) and all(each.same for each in known)
+
+
+def _parted(explanation: Explanation) -> bool:
+    return explanation.parting is not None and explanation.parting.bits is not None
 
 
 def cause_lines(cause: Cause, number: int, *, again: bool = False) -> Iterator[str]:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,3 +120,23 @@ def test_a_file_too_long_for_a_short_diff_is_compared_by_rows(tmp_path: Path) ->
     (tmp_path / "b").write_text("a\nb\n" * 10_000 + "c\n")
     counted, lines = source_difference(FileChange("x", tmp_path / "a", tmp_path / "b"), Clock())
     assert (counted, lines[0]) == ("changed", "1 row added; the first at row 20,001")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_rows_of_compressed_files(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    found = rows(tmp_path, pack(b"a,1\nb,2\nc,3\n"), pack(b"a,1\nb,7\nc,3\n"))
+    assert found is not None
+    assert found.lines() == ("1 row changed; the first at row 2", "- b,2", "+ b,7")
+    found = rows(tmp_path, pack(b"a\nb\n"), b"a\r\nb\r\n")
+    assert found is not None
+    assert found.lines() == ("the same 2 rows with other line ends, or compressed otherwise",)
+    assert rows(tmp_path, pack(b"a\n" * 9)[:-9], pack(b"a\n")) is None, "cut off"
+    assert rows(tmp_path, pack(b"a\0b"), b"a\n") is None
+
+
+def test_a_compressed_bomb_is_read_in_bounds(tmp_path: Path) -> None:
+    bomb = gzip.compress(b"0" * (64 << 20), 1)
+    found = rows(tmp_path, bomb, bomb[:10] + gzip.compress(b"1" * (64 << 20), 1)[10:], Clock(0.0))
+    assert found is not None
+    assert not found.whole
+    assert found.left == 1, "a piece of a mebibyte, and then the time was over"

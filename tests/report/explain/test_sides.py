@@ -189,3 +189,18 @@ def test_a_series_over_seeds_has_a_mean_and_no_losses(copied: RunDirectory) -> N
     outcome = next(each for each in found.outcomes if each.name == "test/accuracy")
     assert outcome.within_spread, "4.303 · 0.01 · sqrt(1 + 1/3) = 0.0497"
     assert "a run is off the mean of 3 recorded seeds, by up to 0.0497" in outcome.spread
+
+
+def test_the_seeds_of_a_series_are_what_differs_from_one_run(copied: RunDirectory) -> None:
+    one = of_run(RunDirectory(copied.path))
+    (copied.path / "seeds").mkdir()
+    report = json.loads(copied.report.read_text())
+    ran = [{"seed": 8}, {"seed": 7}, {"seed": "9"}, 3]
+    copied.report.write_text(json.dumps({**report, "series": {"seeds": ran, "metrics": []}}))
+    series = of_run(copied)
+    assert series.seeds == [8, 7]
+    (cause,) = explain(one, series).causes
+    assert (cause.kind, cause.name, cause.left, cause.right) == ("seed", "seeds", "42", "7, 8")
+    assert not explain(series, series).causes
+    manifest = replace(one, named=replace(one.named, kind="manifest"))
+    assert not explain(manifest, series).causes, "what it expects came from other seeds, which it names itself"
