@@ -19,7 +19,6 @@ ENV_MIRROR = "REPRO_TUI_MIRROR"
 ENV_DEBIAN_MIRROR = "REPRO_TUI_DEBIAN_MIRROR"
 """Address of a Debian mirror."""
 _SEEDS = 2**32
-_MOST = 1000
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -158,13 +157,12 @@ def add_jobs(parser: argparse._ActionsContainer) -> None:
 
 
 def _seeds(text: str) -> int | tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",")]
-    found = tuple(_seed(part) for part in parts if part)
-    if len(parts) > 1 and found and len(set(found)) == len(found) and len(found) <= _MOST:
-        return found
-    if len(parts) == 1 and found and 1 <= found[0] <= _MOST:
-        return found[0]
-    raise argparse.ArgumentTypeError(f"{text!r} is neither how many (1 to {_MOST}) nor a list of different seeds")
+    from repro_tui.pipeline.launch import wished_seeds
+
+    try:
+        return wished_seeds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _jobs(text: str) -> int:

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro_tui.manifest.loading import MAX_BYTES, LoadedManifest, inspect
+from repro_tui.errors import ReproError
+from repro_tui.manifest.loading import MAX_BYTES, LoadedManifest, inspect, load_loose
 from repro_tui.manifest.problems import Problem
 
 _MARKS = re.compile(r"^\s*(schema\s*=|\[experiment\])", re.MULTILINE)
@@ -19,6 +20,8 @@ class Found:
     path: Path
     loaded: LoadedManifest | None
     problems: tuple[Problem, ...] = ()
+    loose: bool = False
+    """Whether pins are all that it lacks: `repro-tui lock` finds them out."""
 
     @property
     def name(self) -> str:
@@ -74,7 +77,14 @@ def find_manifests(folder: Path) -> list[Found]:
 def look_at(path: Path) -> Found:
     """Return one file as a manifest, or with its problems."""
     inspection = inspect(path)
-    return Found(path, inspection.loaded, inspection.problems)
+    return Found(path, inspection.loaded, inspection.problems, inspection.loaded is None and _is_loose(path))
+
+
+def _is_loose(path: Path) -> bool:
+    try:
+        return bool(load_loose(path)[1])
+    except ReproError:
+        return False
 
 
 def _stamp(file: Path) -> tuple[int, int]:

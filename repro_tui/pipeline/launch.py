@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from repro_tui.manifest.loading import LoadedManifest
 from repro_tui.pipeline.plan import Options
 from repro_tui.pipeline.series import is_whole, planned
 from repro_tui.runs.directory import Liveness, RunDirectory
+
+MOST_SEEDS = 1000
 
 
 def prepare(runs: Path, loaded: LoadedManifest, options: Options) -> RunDirectory:
@@ -24,6 +27,19 @@ def prepare(runs: Path, loaded: LoadedManifest, options: Options) -> RunDirector
     run.manifest.write_text(loaded.text, encoding="utf-8", newline="")
     options.write(run.options)
     return run
+
+
+def wished_seeds(text: str) -> int | tuple[int, ...]:
+    """Return how many seeds a person asked for, or which ("1,2,3"; "7," is one); raises ValueError for others."""
+    parts = [part.strip() for part in text.split(",")]
+    with suppress(ValueError):
+        found = tuple(int(part) for part in parts if part)
+        known = bool(found) and all(0 <= seed < 2**32 for seed in found)
+        if known and len(parts) > 1 and len(set(found)) == len(found) <= MOST_SEEDS:
+            return found
+        if known and len(parts) == 1 and 1 <= found[0] <= MOST_SEEDS:
+            return found[0]
+    raise ValueError(f"{text!r} is neither how many (1 to {MOST_SEEDS}) nor a list of different seeds")
 
 
 def series_seeds(wish: int | Sequence[int], loaded: LoadedManifest) -> tuple[int, ...]:

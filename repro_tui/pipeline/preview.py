@@ -266,9 +266,13 @@ def latest(entries: Sequence[RunEntry], experiment: str) -> RunEntry | None:
     return next((entry for entry in entries if entry.experiment == experiment), None)
 
 
-def estimate(entries: Sequence[RunEntry], experiment: str) -> Estimate | None:
-    """Return how long a run may take, from the last few that came to a verdict; `entries` are newest first."""
-    took = [entry.duration_s for entry in earlier(entries, experiment) if entry.duration_s is not None][:_RECENT]
+def estimate(entries: Sequence[RunEntry], experiment: str, *, seeds: int = 0) -> Estimate | None:
+    """Return how long a run may take, from the last few that came to a verdict; `entries` are newest first.
+
+    A series over `seeds` is compared with series over as many, one run with single ones.
+    """
+    alike = (entry for entry in earlier(entries, experiment) if entry.seeds == seeds)
+    took = [entry.duration_s for entry in alike if entry.duration_s is not None][:_RECENT]
     if not took:
         return None
     return Estimate(statistics.median(took), min(took), max(took), len(took))

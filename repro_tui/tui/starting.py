@@ -53,6 +53,7 @@ def start(
     *,
     engine: str | None = None,
     seed: int | None = None,
+    seeds: tuple[int, ...] = (),
     offline: bool = False,
     mirrors: Sequence[Path] = (),
 ) -> RunDirectory:
@@ -71,6 +72,7 @@ def start(
             debian_mirror=os.environ.get(ENV_DEBIAN_MIRROR) or None,
             offline=offline,
             seed=seed,
+            seeds=seeds,
         ),
     )
 

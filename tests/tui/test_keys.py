@@ -124,6 +124,7 @@ TRIALS: dict[str, Trial] = {
     "plan.start": Trial("plan", lambda s: s.spawned),
     "plan.engine": Trial("plan", lambda s: "Engine: docker" in s.text),
     "plan.seed": Trial("plan", lambda s: s.focused == "seed-field"),
+    "plan.seeds": Trial("plan", lambda s: s.focused == "seeds-field"),
     "plan.offline": Trial("plan", lambda s: "Offline: yes" in s.text),
     "plan.refresh": Trial("plan", lambda s: s.scope == "plan"),
     "plan.back": Trial("plan", lambda s: s.scope == "home"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from textual.widgets import Button, Input
 from repro_tui.engines import choose
 from repro_tui.engines.base import Availability
 from repro_tui.engines.fake import FakeEngine
+from repro_tui.errors import UsageError
 from repro_tui.pipeline.plan import Options
 from repro_tui.pipeline.preview import EngineAnswer, Need, Preview
 from repro_tui.runs.directory import RunDirectory
+from repro_tui.tui.planning import missing_words
 from repro_tui.tui.screens import plan
-from repro_tui.tui.screens.plan import PlanScreen, missing_words
+from repro_tui.tui.screens.plan import PlanScreen
 from repro_tui.tui.settings import Settings
 from tests.cli.project import ENVIRONMENT, FAKES, Project
-from tests.tui.pilots import SMALL, WIDE, front, opened, until_screen, until_text
+from tests.tui.pilots import SMALL, WIDE, front, opened, until, until_screen, until_text
 
 
 @pytest.fixture
@@ -113,6 +116,58 @@ async def test_another_seed(project: Project) -> None:
         await pilot.press("enter")
         await until_text(pilot, "Seed: 7")
         assert screen.seed is None
+
+
+async def test_a_series_over_seeds(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(project.runs, manifest=project.manifest) as pilot:
+        await until_text(pilot, "READY", "Seeds: one run")
+        await pilot.press("n", "0", "enter")
+        await until_text(pilot, "neither how many")
+        await pilot.press("backspace", "3", "enter")
+        await until_text(pilot, "READY", "Seeds: 3 (7 to 9)", "a run each of 7, 8, 9", "every-seed")
+        await pilot.press("s", "5", "enter")
+        await until_text(pilot, "READY", "Seeds: one run", "Seed: 5")
+        await pilot.press("n", *"4,2", "enter")
+        await until_text(pilot, "READY", "Seeds: 2 (4, 2)", "Seed: 7")
+        spawned: list[RunDirectory] = []
+
+        def spawn(run: RunDirectory) -> subprocess.Popen[bytes]:
+            spawned.append(run)
+            return subprocess.Popen(["true"])
+
+        monkeypatch.setattr("repro_tui.pipeline.worker.spawn", spawn)
+        await pilot.press("enter")
+        await until(pilot, lambda: spawned)
+    assert Options.read(spawned[0].options).seeds == (4, 2)
+
+
+async def test_the_series_of_a_manifest_is_what_a_start_begins(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise UsageError("SciPy is not there", hint="pip install 'repro-tui[statistics]'")
+
+    project.change("value = 0.6", "value = 0.6\nsamples = [0.6, 0.61, 0.6]\nseeds = [7, 8, 9]")
+    text = project.manifest.read_text(encoding="utf-8")
+    rule = '[verify]\nseeds = 2\ntest = "prediction-interval"\n'
+    project.manifest.write_text(f"{text}\n{rule}", encoding="utf-8")
+    async with opened(project.runs, manifest=project.manifest) as pilot:
+        await until_text(pilot, "READY", "Seeds: 2 (7 to 8)", "prediction-interval")
+        monkeypatch.setattr("repro_tui.verify.statistics.require", missing)
+        await pilot.press("f5")
+        await until_text(pilot, "BLOCKED", "SciPy is not there", "pip install")
+        await pilot.press("s", "7", "enter")
+        await until_text(pilot, "READY", "Seeds: one run")
+
+
+async def test_a_manifest_that_lacks_pins_says_how_to_lock_it(project: Project) -> None:
+    lines = project.manifest.read_text(encoding="utf-8").splitlines()
+    project.manifest.write_text("\n".join(line for line in lines if "lock_sha256" not in line), encoding="utf-8")
+    async with opened(project.runs, manifest=project.manifest) as pilot:
+        await until_text(pilot, "NOT LOCKED", "one pin is missing", "repro-tui lock", "environment.lock_sha256")
+        await pilot.press("escape")
+    async with opened(project.runs, folder=project.manifest.parent) as pilot:
+        await until_text(pilot, "NOT LOCKED", "finds its missing pins")
 
 
 async def test_enter_starts_the_run_and_goes_to_it(project: Project) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,17 @@ from repro_tui.errors import ReproError
 from repro_tui.runs import words
 from repro_tui.runs.catalog import list_runs
 from repro_tui.tui import actions
+from repro_tui.tui.planning import (
+    blocker_rows,
+    loose_rows,
+    missing_words,
+    problem_blockers,
+    seeds_text,
+    seeds_words,
+    series_of,
+    size_words,
+    statistics_missing,
+)
 from repro_tui.tui.screens.doctor import Examined, finding_rows
 from repro_tui.tui.screens.home import leave
 from repro_tui.tui.widgets.keyline import KeyLine
@@ -28,9 +38,8 @@ from repro_tui.tui.widgets.pins import Sheet, grouped, plain
 
 if TYPE_CHECKING:  # what reads manifests takes as long to load as the first picture: a thread does it
     from repro_tui.manifest.finding import Found
-    from repro_tui.manifest.loading import LoadedManifest
     from repro_tui.manifest.pin_list import PinRow
-    from repro_tui.pipeline.preview import Blocker, Estimate, Need, Preview
+    from repro_tui.pipeline.preview import Blocker, Estimate, Preview
     from repro_tui.tui.app import ReproApp
 
 _ENGINES = (None, "docker", "podman", "embedded")
@@ -149,7 +158,7 @@ class PlanScreen(Screen[None]):
         finally:
             store.close()
         wished = series_of(found.loaded, seed, seeds)
-        lacking = _statistics(found.loaded) if wished else None
+        lacking = statistics_missing(found.loaded) if wished else None
         if lacking is not None:
             seen = replace(seen, blockers=(*seen.blockers, Blocker(lacking.message, lacking.hint, lacking.where)))
         took = estimate(list_runs(self._app.opening.runs), found.name, seeds=len(wished))
@@ -184,19 +193,12 @@ class PlanScreen(Screen[None]):
         found = self._found
         if found is None:
             return []
-        from repro_tui.pipeline.preview import Blocker
-
         if found.loaded is None:
-            return [
-                Blocker(
-                    f"{problem.toml_path or 'the file'}: {problem.found}; allowed: {problem.allowed}",
-                    problem.hint,
-                    f"{found.path.name}:{problem.line}" if problem.line is not None else found.path.name,
-                )
-                for problem in found.problems
-            ]
+            return list(problem_blockers(found))
         asks = found.loaded.manifest.resources.network
         if asks and self._mirrors and self.offline:  # it came from somebody else, in a bundle
+            from repro_tui.pipeline.preview import Blocker
+
             return [*self._blocked(), Blocker(_NETWORK, "going online (f) allows it", "resources.network")]
         return self._blocked()
 
@@ -259,10 +261,7 @@ class PlanScreen(Screen[None]):
         rows = list(blocker_rows(self.blockers))
         if found is not None and found.loose:
             sheet.border_title = "Not locked"
-            count = len(found.problems)
-            pins = "one pin is missing" if count == 1 else f"{count} pins are missing"
-            command = f"repro-tui lock {shlex.quote(str(found.path))}"
-            rows = [("", f"{pins}, and nothing else is wrong"), ("", f"to do: `{command}`, then F5 here"), *rows]
+            rows = [*loose_rows(found), *rows]
         sheet.fill(("", ""), rows)
 
     def _show_needs(self) -> None:
@@ -406,65 +405,3 @@ class PlanScreen(Screen[None]):
         """Leave the field, or the screen."""
         if not self._close_fields():
             leave(self)
-
-
-def series_of(loaded: LoadedManifest, seed: int | None, wish: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the seeds that are run: those asked for, else those of the manifest unless one seed was asked for."""
-    from repro_tui.pipeline.launch import series_seeds
-
-    rule = loaded.manifest.verify
-    wanted = wish if wish is not None else rule.seeds if rule is not None and seed is None else ()
-    return series_seeds(wanted, loaded)
-
-
-def seeds_text(seeds: Sequence[int]) -> str:
-    """Return seeds as they are given."""
-    return ",".join(map(str, seeds)) + "," * (len(seeds) == 1)
-
-
-def seeds_words(seeds: Sequence[int]) -> str:
-    """Return how many seeds, and which."""
-    return f"{len(seeds)} ({seeds[0]}{f' to {seeds[-1]}' if len(seeds) > 1 else ''})"
-
-
-def _statistics(loaded: LoadedManifest) -> ReproError | None:
-    """Return what is missing for the test of a series, if anything is."""
-    from repro_tui.verify import statistics
-
-    rule = loaded.manifest.verify
-    try:
-        if rule is not None and rule.test != "every-seed":
-            statistics.require()
-    except ReproError as error:
-        return error
-    return None
-
-
-def blocker_rows(blockers: Sequence[Blocker]) -> Iterator[tuple[str, str]]:
-    """Yield each problem with its place and its remedy below it."""
-    for place, blocker in enumerate(blockers, start=1):
-        yield f"{place}", blocker.message
-        if blocker.where:
-            yield "", f"where: {blocker.where}"
-        if blocker.remedy:
-            yield "", f"to do: {blocker.remedy}"
-
-
-def size_words(need: Need) -> str:
-    """Return the size of a thing, as far as it is known."""
-    if need.size_bytes is None:
-        return "not known"
-    return f"over {words.size(need.size_bytes)}" if need.at_least else words.size(need.size_bytes)
-
-
-def missing_words(seen: Preview) -> str:
-    """Return what must be fetched or built, in words."""
-    from repro_tui.pipeline.preview import BUILD
-
-    missing = [need for need in seen.needs if not need.here]
-    if not missing:
-        return "all of it is here"
-    builds = " and built" if any(need.state == BUILD for need in missing) else ""
-    if seen.unknown and not seen.missing_bytes:
-        return f"not known how much is to be fetched{builds}"
-    return f"{'over ' if seen.unknown else ''}{words.size(seen.missing_bytes)} to be fetched{builds}"

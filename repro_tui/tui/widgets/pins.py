@@ -19,7 +19,8 @@ STYLES = {
     "to build": "yellow", "REPRODUCED": "bold green", "METRICS DIFFER": "bold red", "ENVIRONMENT DRIFT": "bold red",
     "INCONCLUSIVE": "bold yellow", "FAILED": "bold red", "CANCELLED": "bold yellow", "running": "bold",
     "starting": "bold", "died": "bold red", "broken": "red",
-    "FAULTY": "bold red", "DIED": "bold red", "never run": "dim", "ok": "green", "problem": "bold yellow",
+    "FAULTY": "bold red", "NOT LOCKED": "bold yellow", "DIED": "bold red", "never run": "dim",
+    "ok": "green", "problem": "bold yellow",
 }  # fmt: skip
 """Colour only repeats what the word says."""
 
