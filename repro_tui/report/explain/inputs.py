@@ -33,12 +33,11 @@ def job_causes(left: Side, right: Side, clock: Clock) -> Iterator[Cause]:
     for section in ("hyperparameters", "task", "splits", "determinism", "resources"):
         one, other = left.job.get(section), right.job.get(section)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found = [
-                each for each in _section(section, one, other) if each.name != "seed" or not _over_seeds(left, right)
-            ]
-            yield from sorted(
-                found, key=lambda each: not (each.left and each.right)
-            )  # what only one side has comes later
+            found = list(_section(section, one, other))
+            if section == "determinism" and _over_seeds(left, right):
+                found = [each for each in found if each.name != "seed"]
+            # what only one side has comes later
+            yield from sorted(found, key=lambda each: not (each.left and each.right))
     yield from _artifacts(left, right, clock)
     yield from _builtin_code(left, right, clock)
     if _over_seeds(left, right) and all(ran := [_seeds(left), _seeds(right)]) and ran[0] != ran[1]:
