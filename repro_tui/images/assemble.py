@@ -216,7 +216,7 @@ class _Assembly:
         code_titles, code = self._bytecode_layers(image / "root", titles, of_layer)
         code_items = [list(layer.items()) for layer in code]
         make_root = inventory.merge(code_items)
-        self._write_root(image / "root", make_root, code, code_items, new=False)
+        self._write_root(image / "root", make_root, code, code_items, there=visible)
         inventory.write(image / "inventory.jsonl", inventory.merge([visible, make_root]))
         self._write_layout(image / "layout", [*titles, *code_titles], [*content, *code])
         self.store.publish(image, "images", self.planned.key)
@@ -321,11 +321,17 @@ class _Assembly:
         made: Sequence[MadeLayer],
         of_layer: Sequence[Sequence[Item]],
         *,
-        new: bool = True,
+        there: Sequence[Item] = (),
     ) -> None:
-        if new:
+        """Write what is visible; where some wheels bring byte code themselves, what is `there` makes room for ours."""
+        if not there:
             make_folder(image_root)
-        self._run([(root.make_folders, (image_root, [item for item in visible if item.type != "file"]), 1)], "folders")
+        known = {item.path for item in there}
+        for item in visible:
+            if item.path in known and item.type == "file":
+                os.unlink(root.host_path(image_root, item))
+        new = [item for item in visible if item.type != "file" and item.path not in known]
+        self._run([(root.make_folders, (image_root, new), 1)], "folders")
         jobs: list[tuple[Callable[..., Any], tuple[Any, ...], int]] = []
         for layer, items in zip(made, of_layer, strict=True):
             jobs.extend(

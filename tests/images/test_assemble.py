@@ -189,6 +189,20 @@ def test_one_changed_package_changes_its_layer_and_compiles_its_files_only(parts
     assert {title.removeprefix("byte code of ") for title in changed} < {layer.title for layer in before.layers}
 
 
+def test_byte_code_of_a_wheel_itself_gives_way_to_ours(parts: Parts, new_store: NewStore) -> None:
+    cache = "beta/__pycache__/__init__.cpython-311.pyc"
+    files = {
+        "beta/__init__.py": b"import os\n",
+        cache: b"of another time",
+        "beta/__pycache__/old.cpython-311.pyc": b"o",
+    }
+    parts.write(DEBS, {**WHEELS, "beta": wheel_of("beta", files)})
+    image = parts.assemble(new_store("store"))
+    assert (image.root / SITE / cache).read_bytes() not in {b"of another time", b""}
+    assert (image.root / SITE / "beta/__pycache__/old.cpython-311.pyc").read_bytes() == b"o"
+    assert verify_image(image) == []
+
+
 def test_image_that_lost_a_blob_is_made_again(parts: Parts, new_store: NewStore) -> None:
     store = new_store("store")
     image = parts.assemble(store)
