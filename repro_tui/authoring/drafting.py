@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from repro_tui.authoring.inspection.code import Module, Option, Use, read_module, third_party
-from repro_tui.authoring.inspection.command import Command, likely_scripts, options_given, take_apart
+from repro_tui.authoring.inspection.command import Command, command_of, likely_scripts, options_given, take_apart
 from repro_tui.authoring.inspection.dependencies import Dependencies, find_dependencies
 from repro_tui.authoring.inspection.folder import Folder, look
 from repro_tui.authoring.inspection.people import About, find_about, slug
@@ -155,9 +155,9 @@ class _Drafter:
 
     def _command(self) -> None:
         made = self._made
-        given = self._given or Command(("python3", made.script), made.script, (), {})
+        given = self._given or command_of(made.script, self._folder)
         made.variables = dict(given.variables)
-        made.command = [*self._paths(), *map(_escaped, given.start)]
+        made.command = [*self._paths(given.module), *map(_escaped, given.start)]
         seen = set()
         for option, words in options_given(given.arguments, self._options):
             if option is None:
@@ -171,15 +171,14 @@ class _Drafter:
             seen.add(option.name)
             made.command += self._left_out(option)
 
-    def _paths(self) -> list[str]:
+    def _paths(self, run: str) -> list[str]:
         """Return what makes the project's own modules importable, where the script does not lie beside them."""
         script = self._made.script
         if not script:
             return []
         tops = {name.partition(".")[0] for module in self._made.modules.values() for name in module.imports}
-        beside = posixpath.dirname(script)
-        module = self._given is not None and "-m" in self._given.start
-        roots = ["" if module else beside]
+        tops |= {run.partition(".")[0]} if run else set()
+        roots = ["" if run else posixpath.dirname(script)]
         for root in ("src", ""):
             prefix = f"{root}/" if root else ""
             holds = {name.removeprefix(prefix).split("/")[0].removesuffix(".py")

@@ -10,7 +10,7 @@ from typing import Any
 import tomlkit
 
 from repro_tui.authoring.drafting import Draft, DraftArtifact
-from repro_tui.authoring.inspection.dependencies import of_conda, requirements_of
+from repro_tui.authoring.inspection.dependencies import DRAFTED
 from repro_tui.authoring.inspection.people import one_line
 from repro_tui.manifest.marks import MARK
 
@@ -88,19 +88,17 @@ def _image(made: Draft) -> Iterator[str]:
 def _environment(made: Draft, prefix: str) -> Iterator[str]:
     yield "[environment]"
     dependencies = made.dependencies
-    if dependencies.file.endswith((".yml", ".yaml")):
-        named = ", ".join(of_conda(made.folder, dependencies.file)) or "nothing"
-        what = f"{dependencies.file} is conda's; make this file of what pip should install: {named}"
-        yield f"requirements = {value(prefix + 'requirements.txt')}  {_mark(what)}"
-    elif dependencies.file:
+    if dependencies.file:
         others = ", ".join(dependencies.files[1:])
         yield f"requirements = {value(prefix + dependencies.file)}" + (
             f"  {comment(f'also there: {others}')}" if others else ""
         )
     else:
-        named = ", ".join(requirements_of(made.imported)) or "nothing"
-        what = f"no file names the dependencies; make this one. The code imports {named}"
-        yield f"requirements = {value(prefix + 'requirements.txt')}  {_mark(what)}"
+        what = f"{DRAFTED} was made from what the code imports: see that names and versions are right"
+        if not made.script:
+            what = "no file names the dependencies: make this one, empty where Python alone will do"
+        mark = f"  {_mark(what)}" if made.imported or not made.script else ""
+        yield f"requirements = {value(prefix + DRAFTED)}{mark}"
     yield f"threads = {min(2, os.cpu_count() or 1)}"
     yield 'cpu_capability = "avx2"'
     if made.variables:

@@ -90,6 +90,7 @@ def _project(arguments: argparse.Namespace) -> int:
     from repro_tui.authoring.asking import ask_about, ask_script
     from repro_tui.authoring.drafting import draft
     from repro_tui.authoring.files import refuse_overwriting, way, write
+    from repro_tui.authoring.inspection.dependencies import DRAFTED, requirements_text
     from repro_tui.authoring.writing import manifest_text
 
     root, target = _target(arguments)
@@ -100,6 +101,8 @@ def _project(arguments: argparse.Namespace) -> int:
             made = draft(root, script=script, target=target)
         made.about = ask_about(made.about)
     _rename(made, arguments.name)
+    if not made.dependencies.file and made.script:
+        write(root / DRAFTED, requirements_text(made.imported))
     write(target, manifest_text(made, prefix=way(target.parent, root)))
     _tell(made, target)
     console.data(f"{target}\n")
@@ -134,6 +137,7 @@ def _rename(made: Draft, name: str | None) -> None:
 
 def _tell(made: Draft, target: Path) -> None:
     """Say what was found, what is missing, and what comes next."""
+    from repro_tui.authoring.inspection.dependencies import DRAFTED
     from repro_tui.authoring.reporting import lines_to_add
     from repro_tui.manifest.lines import Lines
     from repro_tui.manifest.marks import marked_problems
@@ -144,6 +148,8 @@ def _tell(made: Draft, target: Path) -> None:
         f"wrote {target}: {made.script or 'no script'}, {code} file{'s' * (code != 1)} of code, "
         f"{inputs} input{'s' * (inputs != 1)}"
     )
+    if not made.dependencies.file and made.script:
+        console.say(f"wrote {made.folder.root / DRAFTED}, since no file named the dependencies")
     for note in made.notes:
         console.say(f"  note: {note}")
     if made.folder.strange:

@@ -23,6 +23,8 @@ from repro_tui.images.recipe import ARCHITECTURES
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HASH_OPTION = re.compile(r"\s--hash(?:=|\s+)(\S+)")
+NOTHING = "# no package is required"
+"""The line by which a lock is known that holds no package: one that was cut off is not taken for it."""
 _ACCEPTED_OPTIONS = re.compile(r"--(require-hashes|only-binary(=|\s+):all:)")
 
 
@@ -55,7 +57,7 @@ def read_lock(path: Path, *, platform: str = "linux/amd64", python: str = "3.11"
         if wheel.name in wheels:
             problems.append(f"{path}:{line}: {wheel.name} is locked twice; keep one of them")
         wheels[wheel.name] = wheel
-    if not wheels and not problems:
+    if not wheels and not problems and content is None and NOTHING not in text.splitlines():
         problems.append(f"{path}: no package is locked")
     if problems:
         raise ManifestError(

@@ -75,13 +75,40 @@ def test_a_conda_project(tmp_path: Path) -> None:
         "run.py": "import torch\n",
     })  # fmt: skip
     manifest, marks = drafted(folder)
-    assert manifest["environment"]["requirements"] == "requirements.txt"
-    assert "environment.yml is conda's; make this file of what pip should install: torch==2.5" in marks
+    assert manifest["environment"]["requirements"] == "environment.yml"
+    assert not any("environment" in mark or "Python" in mark for mark in marks)
     assert manifest["image"]["recipe"] == "torch-cpu"
     assert manifest["experiment"]["title"] == "Our paper's code"
     assert manifest["experiment"]["authors"] == ["Jo Doe", "A lab"]
     assert manifest["experiment"]["licence"] == "BSD-3-Clause"
     assert manifest["experiment"]["paper"]["doi"] == "10.1000/182"
+
+
+PACKAGE: dict[str, str | bytes] = {
+    "pyproject.toml": '[project]\nname = "net"\ndependencies = ["numpy"]\n[project.scripts]\n'
+    'net-train = "net.cli:main"\nnet-plot = "net.plot:draw.all"\n',
+    "src/net/__init__.py": "",
+    "src/net/cli.py": "import argparse\nfrom .model import fit\n\ndef main():\n    p = argparse.ArgumentParser()\n"
+    '    p.add_argument("--seed", type=int, default=3)\n    fit(p.parse_args().seed)\n\n'
+    'if __name__ == "__main__":\n    main()\n',
+    "src/net/model.py": 'import numpy\nopen("big.bin", "rb")\n',
+    "src/net/plot.py": "class draw: all = print\n",
+    "big.bin": b"0" * (1 << 20 | 1),
+}
+
+
+def test_a_command_that_the_project_installs_is_the_module_it_stands_for(tmp_path: Path) -> None:
+    folder = make(tmp_path, PACKAGE)
+    manifest, marks = drafted(folder, "net-train", "--seed", "4")
+    assert manifest["task"]["command"] == [
+        "env", "PYTHONPATH=/code/src", "python3", "-m", "net.cli", "--seed", "{seed}",
+    ]  # fmt: skip
+    assert manifest["determinism"]["seed"] == 4
+    assert any("src/net/model.py:2 reads 'big.bin'" in mark for mark in marks), "relative imports are followed"
+    plot, _ = drafted(folder, "net-plot")
+    assert plot["task"]["command"][-1] == "import sys; from net.plot import draw; sys.exit(draw.all())"
+    likely, _ = drafted(folder)
+    assert likely["task"]["command"] == manifest["task"]["command"]
 
 
 def test_a_folder_without_a_script_says_so(tmp_path: Path) -> None:

@@ -36,6 +36,18 @@ def test_it_writes_a_manifest_and_says_what_is_left_to_do(project: Path, capsys:
     assert err.rstrip().endswith("`repro-tui lock repro.toml`")
 
 
+def test_what_the_code_imports_is_named_where_no_file_does(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "requirements.txt").unlink()
+    assert main(["init"]) == 0
+    assert (project / "requirements.txt").read_text().splitlines()[1:] == ["pandas", "scikit-learn"]
+    assert "requirements.txt was made from what the code imports" in capsys.readouterr().err
+    (project / "train.py").write_text("import json\n")
+    (project / "requirements.txt").unlink()
+    assert main(["init", "--force"]) == 0
+    assert "nothing but Python's own modules" in (project / "requirements.txt").read_text()
+    assert "was made from" not in capsys.readouterr().err
+
+
 def test_what_is_there_is_not_replaced(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "repro.toml").write_text("mine\n")
     assert main(["init"]) == 2

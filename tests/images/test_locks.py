@@ -8,7 +8,7 @@ import pytest
 
 from repro_tui.errors import ManifestError
 from repro_tui.images.debs import read_base_lock
-from repro_tui.images.locks import LockedWheel, read_lock
+from repro_tui.images.locks import NOTHING, LockedWheel, read_lock
 from repro_tui.images.recipe import find_lock, find_recipe, known_recipes, load_recipe
 from tests.images.image_parts import RECIPE
 
@@ -89,6 +89,11 @@ def test_empty_and_missing_locks_are_problems(tmp_path: Path) -> None:
     assert problems(tmp_path, "# nothing\n") == [": no package is locked"]
     with pytest.raises(ManifestError, match="cannot be read"):
         read_lock(tmp_path / "none")
+
+
+def test_a_lock_of_nothing_says_so(tmp_path: Path) -> None:
+    assert read_lock(lock(tmp_path, f"# made by hand\n{NOTHING}\n")) == ()
+    assert read_lock(lock(tmp_path, 'lock-version = "1.0"\npackages = []\n')) == ()
 
 
 def test_pylock_takes_the_wheels_that_fit_best_first(tmp_path: Path) -> None:

@@ -140,12 +140,22 @@ class _Reader:
             elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
                 self._module.imports.add(node.module)
                 self._module.imports.update(f"{node.module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                self._module.imports.update(self._relative(node))
             elif isinstance(node, ast.If) and "__main__" in ast.dump(node.test):
                 self._module.has_main = True
         self._literals()
         self._module.reports = self._module.reports or bool(
             {"repro_tui.wire", "wire"} & self._module.imports and self._module.file != "wire.py"
         )
+
+    def _relative(self, node: ast.ImportFrom) -> Iterator[str]:
+        """Yield what `from .model import Net` imports, by the way from the project's folder."""
+        folders = self._module.file.split("/")[: -node.level]
+        base = ".".join([*folders, *([node.module] if node.module else [])])
+        if base:
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
     def _call(self, node: ast.Call) -> None:
         last = last_name(node.func)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from repro_tui.authoring.inspection.code import Module, Option
+from repro_tui.authoring.inspection.code import Module, Option, read_module
+from repro_tui.authoring.inspection.dependencies import entry_points
 from repro_tui.authoring.inspection.folder import Folder
 from repro_tui.errors import UsageError
 
@@ -30,6 +31,8 @@ class Command:
     """What follows."""
     variables: Mapping[str, str]
     """Environment variables that were set before it."""
+    module: str = ""
+    """The module that is run by its name, "" where it is a file."""
 
 
 def take_apart(words: Sequence[str], folder: Folder) -> Command:
@@ -44,7 +47,9 @@ def take_apart(words: Sequence[str], folder: Folder) -> Command:
     if rest[0].endswith(".py"):
         rest.insert(0, "python3")
     if not _PYTHON.match(rest[0]):
-        return Command((rest[0],), "", tuple(rest[1:]), variables)
+        return _entry(rest[0], tuple(rest[1:]), variables, folder) or Command(
+            (rest[0],), "", tuple(rest[1:]), variables
+        )
     place = 1
     while place < len(rest) and rest[place].startswith("-") and rest[place] not in {"-m", "-c", "-"}:
         place += 2 if rest[place] in _WITH_VALUE else 1
@@ -59,7 +64,32 @@ def take_apart(words: Sequence[str], folder: Folder) -> Command:
             hint="paths in the command start from the project's folder",
         )  # fmt: skip
     named = rest[end - 1] if module else script
-    return Command(("python3", *rest[1 : end - 1], named), script, tuple(rest[end:]), variables)
+    start = ("python3", *rest[1 : end - 1], named)
+    return Command(start, script, tuple(rest[end:]), variables, named if module else "")
+
+
+def command_of(script: str, folder: Folder) -> Command:
+    """Return the command that runs a script of the project: by its module's name where it lies in a package."""
+    for name, (module, _) in entry_points(folder).items():
+        if _module_file(module, folder) == script and (found := _entry(name, (), {}, folder)) is not None:
+            return found
+    package = script.rpartition("/")[0]
+    if not package or f"{package}/__init__.py" not in folder.files:
+        return Command(("python3", script), script, (), {})
+    module = script.removeprefix("src/").removesuffix(".py").removesuffix("/__main__").replace("/", ".")
+    return Command(("python3", "-m", module), script, (), {}, module)
+
+
+def _entry(name: str, arguments: tuple[str, ...], variables: Mapping[str, str], folder: Folder) -> Command | None:
+    """Return a command that the project itself installs as the module it stands for: nothing is installed in a run."""
+    module, function = entry_points(folder).get(name, ("", ""))
+    script = _module_file(module, folder) if module else ""
+    if not script:
+        return None
+    if read_module(folder.root, script).has_main:
+        return Command(("python3", "-m", module), script, arguments, variables, module)
+    called = f"import sys; from {module} import {function.partition('.')[0]}; sys.exit({function}())"
+    return Command(("python3", "-c", called), script, arguments, variables, module)
 
 
 def likely_scripts(modules: Mapping[str, Module]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from repro_tui.authoring import conda
 from repro_tui.authoring.inspection.folder import Folder
 
 FILES = (
@@ -25,10 +26,16 @@ DISTRIBUTIONS = {
 }  # fmt: skip
 """Distributions whose module has another name."""
 
+DRAFTED = "requirements.txt"
+"""The file that is written where no file names the dependencies."""
+
 _BYTES = 8 << 20
 _TORCH = re.compile(
     r"(?im)^[\s\-\"'\[,]*(?:name\s*=\s*[\"'])?(torch|pytorch|torchvision|torchaudio|transformers|accelerate)\b"
 )
+
+
+_ENTRY = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\s*:\s*([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +67,17 @@ def find_dependencies(folder: Folder, imported: list[str]) -> Dependencies:
     files = tuple(name for name in FILES if name in folder.files and _names_some(folder, name))
     text = _text(folder, files[0]) if files else ""
     torch = bool(_TORCH.search(text)) or any(name in {"torch", "torchvision", "transformers"} for name in imported)
-    return Dependencies(files, torch, _python(folder))
+    python = _python(folder)
+    if not python and files and files[0] in conda.FILES:
+        python = conda.read(text).python
+    return Dependencies(files, torch, python)
 
 
-def requirements_of(imported: list[str]) -> list[str]:
-    """Return the distributions of the modules that are imported, as far as they are known by other names."""
-    return sorted({DISTRIBUTIONS.get(name, name) for name in imported}, key=str.lower)
-
-
-def of_conda(folder: Folder, name: str) -> list[str]:
-    """Return a conda environment's packages as pip would be asked for them, as far as their names are the same."""
-    found = re.findall(r"(?m)^\s*-\s+([A-Za-z0-9_.-]+)\s*(?:(==?|>=|<=)\s*([0-9][\w.*]*))?", _text(folder, name))
-    channels = {"defaults", "conda-forge", "pytorch", "nvidia", "python", "pip"}
-    renamed = {"pytorch": "torch"}
-    return [
-        f"{renamed.get(package, package)}{'==' if sign == '=' else sign}{version}"
-        for package, sign, version in found
-        if package not in channels or (package == "pytorch" and sign)
-    ]
+def requirements_text(imported: list[str]) -> str:
+    """Return a requirements file for the modules that are imported, by the names that their distributions have."""
+    names = sorted({DISTRIBUTIONS.get(name, name) for name in imported}, key=str.lower)
+    head = "# Drafted from what the code imports" + ("" if names else ": nothing but Python's own modules") + ".\n"
+    return head + "".join(f"{name}\n" for name in names)
 
 
 def project_table(folder: Folder) -> dict[str, Any]:
@@ -87,11 +87,23 @@ def project_table(folder: Folder) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
+def entry_points(folder: Folder) -> dict[str, tuple[str, str]]:
+    """Return the commands that the project installs, each as the module and the function that it stands for."""
+    poetry = _toml(folder, "pyproject.toml").get("tool")
+    poetry = poetry.get("poetry") if isinstance(poetry, dict) else None
+    found = {}
+    for table in (poetry, project_table(folder)):
+        scripts = table.get("scripts") if isinstance(table, dict) else None
+        for name, text in scripts.items() if isinstance(scripts, dict) else ():
+            if isinstance(text, str) and (parts := _ENTRY.fullmatch(text.strip())):
+                found[name] = parts[1], parts[2]
+    return found
+
+
 def _names_some(folder: Folder, name: str) -> bool:
     if name != "pyproject.toml":
-        return bool(_text(folder, name).strip())
-    found = project_table(folder).get("dependencies")
-    return isinstance(found, list) and bool(found)
+        return True
+    return isinstance(project_table(folder).get("dependencies"), list)
 
 
 def _python(folder: Folder) -> str:

@@ -138,7 +138,7 @@ class _Locking:
         there = file.is_file()
         why = lock_findings(subject) if there else []
         if requirements is not None and (not there or why or upgrade):
-            old = subject.locked()
+            old = subject.locked() or ()
             self.notes += requirements.notes
             self.notify(
                 f"resolving {requirements.path.name} for {subject.target.platform}, Python {subject.target.python}"

@@ -1,4 +1,4 @@
-"""The loose file that a lock is made from: requirements in pip's format, pyproject.toml, pylock.toml or uv.lock.
+"""The loose file that a lock is made from: requirements in pip's format, pyproject.toml, a lock, a conda environment.
 
 What it asks for is read here without resolving anything: to refuse what no lock can pin, to see whether a lock still
 has it, and to know by one digest whether it is the file that the lock was made from.
@@ -17,12 +17,14 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from repro_tui.authoring import conda
 from repro_tui.errors import ManifestError
 from repro_tui.images.locks import LockedWheel, marker_environment
 
 PYLOCK = re.compile(r"pylock(\..+)?\.toml")
 _DEEPEST = 10
 _OPTION = re.compile(r"^(?P<name>--?[A-Za-z][A-Za-z-]*)(?:[=\s]+(?P<value>.*))?$")
+_FILES = {"-r", "--requirement", "-c", "--constraint"}
 _ADDRESSES = {"-i", "--index-url", "--extra-index-url", "-f", "--find-links"}
 _HARMLESS = {
     "--no-index", "--only-binary", "--prefer-binary", "--require-hashes", "--pre", "--trusted-host", "--no-binary",
@@ -50,11 +52,18 @@ class Requirements:
     """What its author should know."""
     content: tuple[str, ...]
     """Everything that decides about the lock, in a form that comments and order do not change."""
+    pip_lines: tuple[str, ...] = ()
+    """The same for pip, where the file itself is in a format that only conda reads."""
 
     @property
     def is_lock(self) -> bool:
         """Whether the file says every version itself."""
         return self.path.name == "uv.lock" or PYLOCK.fullmatch(self.path.name) is not None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no package is asked for: Python alone will do."""
+        return not self.wanted and not self.is_lock
 
     def digest(self, platform: str, python: str) -> str:
         """Return the SHA-256 that a lock made from this for an image carries in its head."""
@@ -65,12 +74,9 @@ class Requirements:
 def read_requirements(path: Path) -> Requirements:
     """Read the file; raises ManifestError that holds everything in it that no lock can pin."""
     found = _Reading()
-    if path.name in {"environment.yml", "environment.yaml", "conda.yml", "conda.yaml"}:
-        raise ManifestError(
-            "an environment of conda is no list of Python packages with hashes",
-            where=str(path), hint="write the packages that pip should install to a requirements.txt, and name that",
-        )  # fmt: skip
-    if path.suffix == ".toml" or path.name == "uv.lock":
+    if path.name in conda.FILES:
+        found.conda(path)
+    elif path.suffix == ".toml" or path.name == "uv.lock":
         found.toml(path)
     else:
         found.file(path, constraints=False, depth=0)
@@ -79,11 +85,10 @@ def read_requirements(path: Path) -> Requirements:
             f"{path} asks for what no lock can pin", where=str(path), hint="every line names its remedy",
             problems=found.problems,
         )  # fmt: skip
-    if not found.wanted and not found.content:
-        raise ManifestError("it names no package", where=str(path), hint="one requirement a line: scikit-learn>=1.5")
     return Requirements(
-        path, tuple(found.wanted), tuple(found.constraints), tuple(dict.fromkeys(found.notes)), tuple(found.content)
-    )
+        path, tuple(found.wanted), tuple(found.constraints), tuple(dict.fromkeys(found.notes)), tuple(found.content),
+        tuple(found.pip_lines),
+    )  # fmt: skip
 
 
 def unsatisfied(
@@ -119,6 +124,22 @@ class _Reading:
         self.notes: list[str] = []
         self.problems: list[str] = []
         self.content: list[str] = []
+        self.pip_lines: list[str] = []
+
+    def conda(self, path: Path) -> None:
+        environment = conda.read(_text(path))
+        for each in environment.unclear:
+            self.problems.append(
+                f"{path}:{each.number}: {each.text[:80]!r} cannot be asked of pip: write NAME, or NAME=VERSION"
+            )
+        if environment.left_out:
+            named = ", ".join(each.text for each in environment.left_out)
+            self.notes.append(f"{path.name} is read for its Python packages, as pip names them; left out: {named}")
+        for each in environment.wanted:
+            self._line(f"{path}:{each.number}", each.text, path.parent, constraints=False, depth=0)
+            option = _OPTION.match(each.text)
+            file = option is not None and option["name"] in _FILES and option["value"]
+            self.pip_lines.append(f"{option['name']} {path.parent.absolute() / file}" if option and file else each.text)
 
     def toml(self, path: Path) -> None:
         text = _text(path)
@@ -131,7 +152,7 @@ class _Reading:
             return
         project = data.get("project", {})
         dependencies = project.get("dependencies", []) if isinstance(project, dict) else []
-        if not isinstance(dependencies, list) or not dependencies:
+        if not isinstance(dependencies, list) or (not dependencies and "dependencies" not in project):
             raise ManifestError(
                 "it names no dependencies", where=str(path), hint="they are read from project.dependencies (PEP 621)"
             )
@@ -145,26 +166,22 @@ class _Reading:
             self.problems.append(f"{path}: files that include each other")
             return
         for number, line in _lines(_text(path)):
-            where = f"{path}:{number}"
-            option = _OPTION.match(line)
-            if option is None:
-                self._requirement(where, line, constraints=constraints)
-                continue
-            name, value = option["name"], (option["value"] or "").strip()
-            if name in {"-r", "--requirement", "-c", "--constraint"}:
-                self.file(
-                    path.parent / value, constraints=constraints or name in {"-c", "--constraint"}, depth=depth + 1
-                )
-            elif name in {"-e", "--editable"}:
-                self.problems.append(
-                    f'{where}: an editable install ({value}): make it an artifact of kind "code", {_URL}'
-                )
-            elif name in _ADDRESSES:
-                self.notes.append(
-                    f"{where}: {name} is used here and not kept: who reruns this needs pip to look there too"
-                )
-            elif name not in _HARMLESS:
-                self.problems.append(f"{where}: the option {name} has no place in a lock: take it away")
+            self._line(f"{path}:{number}", line, path.parent, constraints=constraints, depth=depth)
+
+    def _line(self, where: str, line: str, folder: Path, *, constraints: bool, depth: int) -> None:
+        option = _OPTION.match(line)
+        if option is None:
+            self._requirement(where, line, constraints=constraints)
+            return
+        name, value = option["name"], (option["value"] or "").strip()
+        if name in _FILES:
+            self.file(folder / value, constraints=constraints or name in {"-c", "--constraint"}, depth=depth + 1)
+        elif name in {"-e", "--editable"}:
+            self.problems.append(f'{where}: an editable install ({value}): make it an artifact of kind "code", {_URL}')
+        elif name in _ADDRESSES:
+            self.notes.append(f"{where}: {name} is used here and not kept: who reruns this needs pip to look there too")
+        elif name not in _HARMLESS:
+            self.problems.append(f"{where}: the option {name} has no place in a lock: take it away")
 
     def _requirement(self, where: str, text: str, *, constraints: bool) -> None:
         text = re.sub(r"\s--hash[=\s]\S+", "", text).strip()

@@ -15,7 +15,7 @@ from pathlib import Path
 from repro_tui.authoring.locking.indexes import uv_settings
 from repro_tui.authoring.locking.requirements import PYLOCK, Requirements
 from repro_tui.errors import InfrastructureError, ManifestError, UsageError
-from repro_tui.images.locks import LockedWheel, read_lock
+from repro_tui.images.locks import NOTHING, LockedWheel, read_lock
 from repro_tui.images.recipe import ARCHITECTURES
 
 EXTRA = "pip install 'repro-tui[author]'"
@@ -60,6 +60,8 @@ def resolve(
     Raises UsageError where there is no uv, ManifestError where no set of packages satisfies the requirements or one has
     no wheel for the image, InfrastructureError where no index can be asked.
     """
+    if requirements.is_nothing:
+        return ()
     with tempfile.TemporaryDirectory(prefix="repro-tui-lock-") as folder:
         if PYLOCK.fullmatch(requirements.path.name):
             made = requirements.path
@@ -92,7 +94,7 @@ def lock_text(wheels: Sequence[LockedWheel], requirements: Requirements, target:
         f"# requirements: sha256:{requirements.digest(target.platform, target.python)}\n"
     )
     lines = (f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256s[0]}\n" for wheel in wheels)
-    return head + "".join(lines)
+    return head + ("".join(lines) or f"{NOTHING}\n")
 
 
 def made_from(text: str) -> str | None:
@@ -151,7 +153,11 @@ def _uv(
         if old and not upgrade.all:
             made.write_text(_preferences(old), encoding="utf-8")
         machine = ARCHITECTURES[target.platform]
-        argv = ["pip", "compile", str(path), "--format", "pylock.toml", "-o", str(made), "--quiet", "--no-header"]
+        asked = path
+        if requirements.pip_lines:
+            asked = made.with_name("requirements.in")
+            asked.write_text("".join(f"{line}\n" for line in requirements.pip_lines), encoding="utf-8")
+        argv = ["pip", "compile", str(asked), "--format", "pylock.toml", "-o", str(made), "--quiet", "--no-header"]
         argv += ["--python-version", target.python, "--python-platform", f"{machine}-manylinux_2_36"]
         argv += ["--only-binary", ":all:", "--generate-hashes", *options]
         argv += [f"--upgrade-package={package}" for package in upgrade.packages]

@@ -105,14 +105,14 @@ class Subject:
         line = self.loaded.line_of(key)
         return f"{self.loaded.path}:{line}" if line else str(self.loaded.path)
 
-    def locked(self) -> tuple[LockedWheel, ...]:
-        """Return what the lock holds; nothing where it is not there or cannot be read."""
+    def locked(self) -> tuple[LockedWheel, ...] | None:
+        """Return what the lock holds, None where it is not there or cannot be read."""
         if self.lock is None or not self.lock.is_file():
-            return ()
+            return None
         try:
             return read_lock(self.lock, platform=self.target.platform, python=self.target.python)
         except ManifestError:
-            return ()
+            return None
 
 
 def findings(subject: Subject, store: Store) -> list[Finding]:
@@ -134,7 +134,7 @@ def lock_findings(subject: Subject) -> list[Finding]:
         return []
     locked = subject.locked()
     target = subject.target
-    if not locked:
+    if locked is None:
         return [Finding("environment.lock", subject.where("environment.lock"), f"{lock.name} is no lock for the image")]
     wrong = unsatisfied(requirements, locked, platform=target.platform, python=target.python)
     if wrong:
@@ -197,7 +197,7 @@ def _image(subject: Subject, store: Store) -> Iterator[Finding]:
     if not recipe.base_lock.is_file():
         yield Finding("image.recipe", subject.where("image.recipe"), f"its base is not locked: no {recipe.base_lock}")
         return
-    if lock is None or not lock.is_file() or not subject.locked():
+    if lock is None or subject.locked() is None:
         return
     image = find_image(recipe, lock, store=store)
     if image is None:
