@@ -81,6 +81,13 @@ class Fetcher:
         """Return several artifacts, in order, fetched two at a time; raises as `artifact` does."""
         return in_parallel(self.artifact, artifacts, workers=2, stop=self._context.stop)
 
+    def held_tree(self, tree_sha256: str, component: str) -> Path | None:
+        """Return the folder with that tree digest where the store or a mirror has it; no source is asked.
+
+        Raises DigestMismatchError where a mirror has another folder under the digest.
+        """
+        return self._retrieval.held_tree(tree_sha256, component)
+
     def wheel(self, name: str, version: str, sha256s: Collection[str]) -> Path:
         """Return the wheel with one of the digests that fits the image best; raises as `artifact` does."""
         return self.wheels([Wheel(name, version, sha256s)])[0]

@@ -72,9 +72,17 @@ class Retrieval:
     def _mirrored(self, artifact: Artifact) -> Path | None:
         if artifact.tree_sha256 is None:
             return self._distributions.held(artifact.sha256 or "", artifact.name)
+        return self._mirrored_tree(artifact.tree_sha256, artifact.name)
+
+    def held_tree(self, tree_sha256: str, component: str) -> Path | None:
+        """Return a folder that the store or a mirror has; see Fetcher.held_tree."""
+        with disk_errors(self._store.root), self._store.lock(f"artifact-{tree_sha256}"):
+            return self._store.tree(tree_sha256) or self._mirrored_tree(tree_sha256, component)
+
+    def _mirrored_tree(self, tree_sha256: str, component: str) -> Path | None:
         for mirror in self._mirrors:
-            if folder := mirror.tree(artifact.tree_sha256):
-                return self._store.put_tree(folder, tree_sha256=artifact.tree_sha256, component=artifact.name)
+            if folder := mirror.tree(tree_sha256):
+                return self._store.put_tree(folder, tree_sha256=tree_sha256, component=component)
         return None
 
     def _from_sources(self, artifact: Artifact) -> Path:

@@ -365,6 +365,12 @@ class Store:
             self._claims_file.add(relative)
             self._claims.add(relative)
 
+    def keep(self, path: Path) -> None:
+        """Claim the entry that a path of this store lies in, as for a manifest of an opened bundle; others are none."""
+        if path.is_relative_to(self.root):
+            parts = path.relative_to(self.root).parts
+            self._claim(self.root.joinpath(*parts[: 3 if parts[0] == "derived" else 2]))
+
     def close(self) -> None:
         """Give up all claims; the end of the process does the same."""
         with self._guard:

@@ -21,9 +21,10 @@ from repro_tui.images.assemble import assemble, find_image, plan
 from repro_tui.images.model import Image
 from repro_tui.images.pulled import pull
 from repro_tui.images.recipe import Recipe, find_recipe
+from repro_tui.manifest.code import builtin_code_files
 from repro_tui.manifest.loading import LoadedManifest
 from repro_tui.manifest.models import Artifact
-from repro_tui.manifest.trees import tree_files
+from repro_tui.manifest.trees import tree_digest, tree_files
 
 _LEVEL = "up"
 """Stands for each folder above the manifest's that its files are named through."""
@@ -161,6 +162,29 @@ def add_artifacts(found: Gathered, artifacts: Sequence[Artifact], wish: Wish, fe
                 f"trees/{artifact.tree_sha256}/{relative}", file, artifact.kind, name=artifact.name,
                 executable=bool(file.stat().st_mode & 0o100), licence=licence,
             )  # fmt: skip
+
+
+def add_task_code(found: Gathered, loaded: LoadedManifest, fetcher: Fetcher) -> None:
+    """Add the code of a built-in task as it is pinned, so that a reader's own version of it does not matter."""
+    task = loaded.manifest.task
+    if task.name is None or task.code_sha256 is None:
+        return
+    files = builtin_code_files(task.name)
+    if (observed := tree_digest(files)) != task.code_sha256:
+        folder = fetcher.held_tree(task.code_sha256, "the task's code")
+        if folder is None:
+            raise DriftError(
+                f"the code of the built-in task {task.name} has digest {observed}, the pin says {task.code_sha256}",
+                component="job", where="task.code_sha256",
+                hint="pack with the version of repro-tui that the manifest was recorded with; a folder with that code "
+                "in the store or in a mirror does too",
+            )  # fmt: skip
+        files = tree_files(folder)
+    for relative, file in files.items():
+        found.add(
+            f"trees/{task.code_sha256}/{relative}", file, "code", name=task.name,
+            executable=bool(file.stat().st_mode & 0o100),
+        )  # fmt: skip
 
 
 def add_image(

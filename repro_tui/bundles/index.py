@@ -17,12 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from repro_tui.errors import BundleError
 from repro_tui.manifest.canonical import canonical
 from repro_tui.manifest.paths import format_path
+from repro_tui.manifest.trees import tree_digest_of
 
 NAME = "bundle.json"
 MAX_INDEX_BYTES = 16 << 20
 MAX_MEMBERS = 50_000
 MAX_MEMBER_BYTES = 1 << 40
 MAX_PATH_BYTES, MAX_NAME_BYTES = 1000, 200
+MAX_FOLDERS = 20_000
+MAX_TEXT_BYTES = 256 << 20
+"""Of a member that is read whole: all but blobs, trees and images."""
 ASK = "ask whoever made the bundle for it again; a bundle that is as `repro-tui pack` wrote it is never refused"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -33,11 +37,11 @@ Role = Literal[
 MANY_ROLES = ("wheel", "deb", "data", "weights", "code", "image", "log")
 
 _NAMED_BY_DIGEST = re.compile(r"(?:blobs|image/blobs/sha256)/([0-9a-f]{64})")
-_TREE = re.compile(r"trees/[0-9a-f]{64}/.+")
-_RUN = (
-    "run/manifest.toml", "run/events.jsonl", "run/out/metrics.jsonl", "run/environment.json", "run/report.json",
-    "run/report.md", "run/record.json",
-)  # fmt: skip
+_TREE = re.compile(r"trees/([0-9a-f]{64})/(.+)")
+_RUN = re.compile(
+    r"run/(?:seeds/[0-9]{1,10}(?:\.again)?/)?(?:manifest\.toml|events\.jsonl|out/metrics\.jsonl|environment\.json"
+    r"|report\.json|report\.md|record\.json|logs/[a-z]{1,32}\.log)"
+)
 _TOP = ("ro-crate-metadata.json", "croissant.json", "CITATION.cff", "LICENCE")
 _IMAGE = ("image/index.json", "image/oci-layout")
 
@@ -122,6 +126,8 @@ def parse(content: bytes, bundle: Path) -> Index:
             raise refused(bundle, NAME, f"it lists {shown(member.path)}: {fault}")
     if (fault := listing_fault([member.path for member in index.files])) is not None:
         raise refused(bundle, NAME, fault)
+    if (fault := _tree_fault(index.files)) is not None:
+        raise refused(bundle, NAME, fault)
     manifest = index.member(index.manifest.path)
     if manifest is None or manifest.role != "manifest" or manifest.sha256 != index.manifest.sha256:
         raise refused(bundle, NAME, f"its manifest {shown(index.manifest.path)} is not among its members")
@@ -154,8 +160,7 @@ def path_fault(path: str) -> str | None:
 
 def listing_fault(paths: Sequence[str]) -> str | None:
     """Return what is wrong with paths as a whole: not sorted, twice, or not to be told apart on some file system."""
-    spelled: dict[str, str] = {}
-    files = set(paths)
+    spelled: dict[tuple[int, str], tuple[str, int, bool]] = {}  # (folder, folded name): its name, number, whether file
     before = ""
     for path in paths:
         if path == before:
@@ -164,13 +169,30 @@ def listing_fault(paths: Sequence[str]) -> str | None:
             return f"{shown(path)} is out of order; members are sorted by the bytes of their path"
         before = path
         parts = path.split("/")
-        for depth in range(1, len(parts) + 1):
-            here = "/".join(parts[:depth])
-            if depth < len(parts) and here in files:
-                return f"{shown(here)} is a file, and {shown(path)} needs a folder there"
-            other = spelled.setdefault(unicodedata.normalize("NFKC", here).casefold(), here)
-            if other != here:
-                return f"{shown(here)} and {shown(other)} differ in case or Unicode form only"
+        folder = 0
+        for depth, part in enumerate(parts, 1):
+            is_file = depth == len(parts)
+            key = folder, unicodedata.normalize("NFKC", part).casefold()
+            name, folder, was_file = spelled.setdefault(key, (part, len(spelled) + 1, is_file))
+            if name != part:
+                both = shown("/".join(parts[:depth])), shown("/".join([*parts[: depth - 1], name]))
+                return f"{both[0]} and {both[1]} differ in case or Unicode form only"
+            if was_file != is_file:
+                return f"{shown('/'.join(parts[:depth]))} is a file, and {shown(path)} needs a folder there"
+        if len(spelled) > len(paths) + MAX_FOLDERS:
+            return f"it lists more than {MAX_FOLDERS} folders"
+    return None
+
+
+def _tree_fault(files: Sequence[Member]) -> str | None:
+    """Return which folder has not the tree digest that it is named by."""
+    trees: dict[str, dict[str, tuple[str, bool]]] = {}
+    for member in files:
+        if (found := _TREE.fullmatch(member.path)) is not None:
+            trees.setdefault(found[1], {})[found[2]] = member.sha256, member.executable
+    for name, tree in trees.items():
+        if (observed := tree_digest_of(tree)) != name:
+            return f"the files that it lists below trees/{name} have the tree digest {observed}"
     return None
 
 
@@ -179,10 +201,10 @@ def _place_fault(member: Member) -> str | None:
     path = member.path
     if (found := _NAMED_BY_DIGEST.fullmatch(path)) is not None:
         return None if found[1] == member.sha256 else f"its name is a digest, and its own is {member.sha256}"
-    if path.startswith("experiment/") or path in (*_RUN, *_TOP, *_IMAGE) or _TREE.fullmatch(path):
+    if _TREE.fullmatch(path):
         return None
-    if re.fullmatch(r"run/logs/[a-z]{1,32}\.log", path):
-        return None
+    if path.startswith("experiment/") or path in (*_TOP, *_IMAGE) or _RUN.fullmatch(path):
+        return None if member.bytes <= MAX_TEXT_BYTES else f"it has more than {MAX_TEXT_BYTES >> 20} MiB"
     return "no member of a bundle lies there"
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from repro_tui.artifacts.digests import sha256_file
 from repro_tui.artifacts.sources.base import Progress
@@ -20,12 +20,15 @@ from repro_tui.artifacts.store import Store, disk_errors, make_folder, remove_tr
 from repro_tui.bundles import reading, recorded
 from repro_tui.bundles.index import NAME, Index, LeftOut, Member, refused, shown
 from repro_tui.errors import ManifestError, StoreFullError
+from repro_tui.manifest.code import builtin_code_digest
 from repro_tui.manifest.loading import LoadedManifest, load
+from repro_tui.manifest.trees import tree_files
+from repro_tui.pipeline import origin
 from repro_tui.runs.directory import RunDirectory
 
-KIND = "bundles"
 _SPARE_BYTES = 64 << 20
-_BLOB_ROLES = {"wheel", "deb", "data", "weights", "code", "image"}
+_BLOCK_BYTES = 4096
+"""What a file system takes for a file or a folder at least, besides its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Bundle:
     folder: Path
     index: Index
     loaded: LoadedManifest
+    sha256: str
+    """Of the file."""
 
     @property
     def manifest(self) -> Path:
@@ -69,7 +74,7 @@ def open_bundle(path: Path, store: Store, *, progress: Progress = lambda _done, 
     """
     path = path.absolute()
     with disk_errors(store.root), reading.opened(path) as bundle, store.lock(f"bundle-{bundle.sha256}"):
-        folder = store.folder(KIND, bundle.sha256)
+        folder = store.folder(origin.KIND, bundle.sha256)
         if folder.is_dir() and not _whole(folder, bundle.index):
             remove_tree(folder)
         if folder.is_dir():
@@ -77,7 +82,8 @@ def open_bundle(path: Path, store: Store, *, progress: Progress = lambda _done, 
         else:
             _unpack(bundle, store, progress)
         _enter(bundle.index, folder, store)
-    return Bundle(path, folder, bundle.index, _load(path, folder, bundle.index))
+        origin.note(folder, path.name, bundle.file_sha256)
+    return Bundle(path, folder, bundle.index, _load(path, folder, bundle.index), bundle.file_sha256)
 
 
 def unpack(path: Path, target: Path, *, progress: Progress = lambda _done, _total, _text: None) -> Index:
@@ -100,7 +106,7 @@ def _unpack(bundle: reading.Opened, store: Store, progress: Progress) -> None:
         _check_space(bundle, scratch)
         new = make_folder(scratch / "bundle")
         _read_through(bundle, new, progress)
-        store.publish(new, KIND, bundle.sha256)
+        store.publish(new, origin.KIND, bundle.sha256)
 
 
 def _read_through(bundle: reading.Opened, target: Path | None, progress: Progress) -> None:
@@ -128,7 +134,9 @@ def _read_through(bundle: reading.Opened, target: Path | None, progress: Progres
 
 
 def _check_space(bundle: reading.Opened, folder: Path) -> None:
-    needed, free = bundle.index.size_bytes + _SPARE_BYTES, shutil.disk_usage(folder).free
+    files = [member.path for member in bundle.index.files]
+    entries = len(files) + len({parent for path in files for parent in PurePosixPath(path).parents})
+    needed, free = bundle.index.size_bytes + entries * _BLOCK_BYTES + _SPARE_BYTES, shutil.disk_usage(folder).free
     if free < needed:
         raise StoreFullError(
             f"opening {bundle.path.name} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free",
@@ -138,17 +146,18 @@ def _check_space(bundle: reading.Opened, folder: Path) -> None:
 
 
 def _whole(folder: Path, index: Index) -> bool:
-    """Say whether an opened bundle is as it was: blobs by size (they are hashed before use), the rest by digest."""
-    for member in index.files:
-        file = folder / member.path
-        try:
-            if file.is_symlink() or file.stat().st_size != member.bytes:
-                return False
-            if not _is_blob(member) and sha256_file(file) != member.sha256:
-                return False
-        except OSError:
-            return False
-    return True
+    """Say whether an opened bundle is as it was, every byte of it, and nothing else lies beside it."""
+    try:
+        files = tree_files(folder)
+        files.pop(origin.NOTE, None)
+        return files.keys() == {member.path for member in index.files} and all(
+            files[member.path].stat().st_size == member.bytes
+            and bool(files[member.path].stat().st_mode & 0o100) == member.executable
+            and sha256_file(files[member.path]) == member.sha256
+            for member in index.files
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def _enter(index: Index, folder: Path, store: Store) -> None:
@@ -166,7 +175,8 @@ def _enter(index: Index, folder: Path, store: Store) -> None:
 
 
 def _is_blob(member: Member) -> bool:
-    return member.role in _BLOB_ROLES and member.path.rpartition("/")[2] == member.sha256
+    """Say whether the store keeps a member by its digest; one that is executable there is not of the same mode."""
+    return member.path.startswith(("blobs/", "image/blobs/")) and not member.executable
 
 
 def _load(path: Path, folder: Path, index: Index) -> LoadedManifest:
@@ -187,6 +197,9 @@ def _load(path: Path, folder: Path, index: Index) -> LoadedManifest:
         inside = Path(os.path.normpath(loaded.resolve(relative)))
         if not inside.is_relative_to(folder) or index.member(inside.relative_to(folder).as_posix()) is None:
             raise refused(path, name, f"it names {shown(relative)}, which is no member of the bundle")
+    code = folder / "trees" / (manifest.task.code_sha256 or "none")
+    if manifest.task.name is not None and manifest.task.code_sha256 != builtin_code_digest(manifest.task.name):
+        loaded = replace(loaded, task_code=code if code.is_dir() else None)
     if index.member("run/report.json") is not None:
         fault = recorded.inconsistency(RunDirectory(folder / "run"), loaded)
         if fault is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from repro_tui.artifacts.fetch import Fetcher
 from repro_tui.artifacts.sources.base import Progress
 from repro_tui.artifacts.store import Store
 from repro_tui.bundles.citation import citation, licence_text
-from repro_tui.bundles.contents import Content, Gathered, Wish, add_artifacts, add_experiment, add_image
+from repro_tui.bundles.contents import Content, Gathered, Wish, add_artifacts, add_experiment, add_image, add_task_code
 from repro_tui.bundles.index import MAX_INDEX_BYTES, NAME, Index, Pinned, Role, listing_fault, render
 from repro_tui.bundles.recorded import shared_files
 from repro_tui.errors import InfrastructureError, StoreFullError, UsageError, from_os_error
@@ -31,6 +32,7 @@ _RUN_ROLES: dict[str, Role] = {
     "run/report.json": "report", "run/report.md": "report", "run/events.jsonl": "events", "run/record.json": "record",
     "run/out/metrics.jsonl": "metrics", "run/environment.json": "environment", "run/manifest.toml": "metadata",
 }  # fmt: skip
+_OF_A_SEED = re.compile(r"^run/seeds/[^/]+/")
 _CRATE_ROLES = {
     "recipe": "lock", "base lock": "lock", "wheel": "image", "deb": "image", "metrics": "output", "events": "log",
     "environment": "other", "metadata": "other", "citation": "other", "licence": "other",
@@ -68,6 +70,7 @@ def pack(
     manifest_path = add_experiment(found, loaded)
     report = _add_run(found, run, loaded)
     add_artifacts(found, loaded.manifest.artifacts, wish, fetcher)
+    add_task_code(found, loaded, fetcher)
     how = add_image(
         found, loaded, manifest_path, wish, store=store, fetcher=fetcher, mirrors=mirrors, offline=offline,
         progress=progress, say=say,
@@ -94,7 +97,8 @@ def _add_run(found: Gathered, run: RunDirectory | None, loaded: LoadedManifest) 
         return None
     files, report = shared_files(run, loaded)
     for path, content in files.items():
-        found.add(path, content, _RUN_ROLES.get(path, "log"), name=run.id)
+        role = _RUN_ROLES.get(_OF_A_SEED.sub("run/", path), "log")
+        found.add(path, content, role, name=run.id)
     return report
 
 
@@ -145,8 +149,9 @@ def _write(target: Path, index: Index, found: Gathered, progress: Progress) -> P
     total = index.size_bytes
     new = target.absolute().with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        if target.is_dir():
-            raise UsageError(f"{target} is a folder", where="-o", hint="name a file, like FILE.repro.tar")
+        if target.exists() and not target.is_file():
+            what = "a folder" if target.is_dir() else "no plain file"
+            raise UsageError(f"{target} is {what}", where="-o", hint="name a file, like FILE.repro.tar")
         new.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(new.parent).free) < total + (64 << 20):
             raise StoreFullError(

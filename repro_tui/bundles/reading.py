@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,17 +31,36 @@ _KINDS = {
 }  # fmt: skip
 
 
+class Hashed:
+    """A file that is read once, from its beginning to its end, and hashed meanwhile."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, less at the end of the file."""
+        content = self.file.read(size)
+        self.digest.update(content)
+        return content
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A bundle whose index was read; what follows is checked while `members` goes through it."""
 
     path: Path
-    file: BinaryIO
+    file: Hashed
     index: Index
     sha256: str
     """Of the index, which says everything about the rest: what the bundle is known by."""
     content: bytes
     """Of the index."""
+
+    @property
+    def file_sha256(self) -> str:
+        """Of the whole file, once `members` has gone through it: of the very bytes that were checked."""
+        return self.file.digest.hexdigest()
 
 
 def looks_like_bundle(path: Path) -> bool:
@@ -60,10 +80,16 @@ def looks_like_bundle(path: Path) -> bool:
 @contextmanager
 def opened(path: Path) -> Iterator[Opened]:
     """Open a bundle and read its index; raises BundleError, OSError. The file must have the size that follows."""
-    if not path.is_file():
-        raise BundleError(f"there is no bundle {path}", where=str(path), hint="name a file that `repro-tui pack` made")
-    with path.open("rb", buffering=0) as file:
-        size_bytes = os.fstat(file.fileno()).st_size
+    none = BundleError(f"there is no bundle {path}", where=str(path), hint="name a file that `repro-tui pack` made")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+    except FileNotFoundError:
+        raise none from None
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise none
+        size_bytes, file = status.st_size, Hashed(stream)
         content = _index_bytes(file, path, size_bytes)
         index = parse(content, path)
         expected = _entry_bytes(NAME, len(content)) + len(tar.END)
@@ -87,7 +113,7 @@ def members(bundle: Opened) -> Iterator[tuple[Member, Iterator[bytes]]]:
         yield member, _content(bundle, member)
         if _read(bundle.file, len(tar.padding(member.bytes))).strip(b"\0"):
             raise refused(bundle.path, member.path, "there are bytes behind its end")
-    if _read(bundle.file, len(tar.END)) != tar.END:
+    if _read(bundle.file, len(tar.END) + 1) != tar.END:
         raise refused(bundle.path, "", "another member follows the last one of the index")
 
 
@@ -102,7 +128,7 @@ def verify(path: Path, progress: Callable[[int, int, str], None] = lambda _done,
         return bundle.index
 
 
-def _index_bytes(file: BinaryIO, path: Path, size_bytes: int) -> bytes:
+def _index_bytes(file: Hashed, path: Path, size_bytes: int) -> bytes:
     """Return the first member, which must be the index and of a sensible size."""
     start = _read(file, _BLOCK)
     size = start[124:135]
@@ -167,7 +193,7 @@ def _blame_first_difference(bundle: Opened) -> None:
     for member in bundle.index.files:
         if not _expect_header(bundle, member, or_the_end=True):
             return
-        bundle.file.seek(member.bytes + len(tar.padding(member.bytes)), os.SEEK_CUR)
+        bundle.file.file.seek(member.bytes + len(tar.padding(member.bytes)), os.SEEK_CUR)
     end = _read(bundle.file, len(tar.END))
     if end.strip(b"\0"):
         raise refused(bundle.path, "", "another member follows the last one of the index")
@@ -185,7 +211,7 @@ def _unlike(header: bytes) -> str:
     return f"what stands in its place is {shown(name)}, of another name, size, mode, owner or time than the index says"
 
 
-def _read(file: BinaryIO, size: int) -> bytes:
+def _read(file: Hashed, size: int) -> bytes:
     """Return so many bytes, less at the end of the file."""
     parts: list[bytes] = []
     while size and (part := file.read(size)):

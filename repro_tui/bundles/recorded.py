@@ -19,9 +19,10 @@ from repro_tui.files import open_plain, read_plain
 from repro_tui.manifest import pins
 from repro_tui.manifest.loading import LoadedManifest
 from repro_tui.manifest.record import Record, read_record
+from repro_tui.pipeline.stages.resolve import with_seed
 from repro_tui.report import json as report_json
 from repro_tui.report import markdown
-from repro_tui.report.model import Report
+from repro_tui.report.model import Report, SeedReported
 from repro_tui.runs.catalog import list_runs
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import read_state
@@ -30,9 +31,12 @@ LOG_BYTES = 1 << 20
 """Of a longer log the beginning and the end are kept."""
 MAX_METRICS_BYTES = 64 << 20
 """Of a longer metrics file the steps are left out."""
+_LEAST_METRICS_BYTES = 1 << 20
 MAX_READ_BYTES = 256 << 20
 _HEAD_BYTES = LOG_BYTES // 4
 
+_AGAIN = ".again"
+_SEED = re.compile(r"seeds/[0-9]{1,10}(?:\.again)?")
 _PRIVATE_LOGS = {"worker"}
 _PATH = re.compile(r"(?<![\w./:~-])(?:/[^\s/\"'`,;:()\[\]{}<>|\\]+)+/?")
 _ADDRESS = re.compile(r"\b(?:ssh|tcp|unix|npipe|fd|https?)://[^\s\"',;()\[\]]+")
@@ -90,61 +94,126 @@ def shared_files(run: RunDirectory, loaded: LoadedManifest) -> tuple[dict[str, b
             f"the run {run.id} is not of this manifest: {why}", where=str(run.path),
             hint="name a run of it with --run, or run it: repro-tui run MANIFEST",
         )  # fmt: skip
+    seeds = _seeds(run, report)
     clean = _Cleaner(report)
     cleaned = clean.report(report)
-    files = {
-        "run/report.json": report_json.render(cleaned).encode(),
-        "run/report.md": markdown.render(cleaned).encode(errors="backslashreplace"),
-        "run/events.jsonl": b"".join(_events(run, clean)),
-        "run/out/metrics.jsonl": _metrics(run),
-        "run/manifest.toml": _read(run.manifest),
-    }
-    if record is not None:
-        files["run/record.json"] = _read(run.record)
-    if _is_plain(run.environment):
-        files["run/environment.json"] = _read(run.environment)
+    files = _whole(run, cleaned, clean, metrics_bytes=MAX_METRICS_BYTES)
+    files["report.md"] = markdown.render(cleaned).encode(errors="backslashreplace")
     for log in sorted(run.logs.glob("*.log")):
         if log.stem not in _PRIVATE_LOGS and re.fullmatch("[a-z]{1,32}", log.stem) and _is_plain(log):
-            files[f"run/logs/{log.name}"] = clean.text(_bounded(log).decode(errors="replace")).encode()
-    return {path: content for path, content in files.items() if content}, cleaned
+            files[f"logs/{log.name}"] = clean.text(_bounded(log).decode(errors="replace")).encode()
+    for told, seed in seeds:
+        of_seed = _report_of_seed(seed, with_seed(loaded, told.seed, of_series=True))
+        metrics_bytes = max(MAX_METRICS_BYTES // len(seeds), _LEAST_METRICS_BYTES)
+        found = _whole(seed, clean.report(of_seed), clean, metrics_bytes=metrics_bytes)
+        files |= {f"{told.run}/{name}": content for name, content in found.items()}
+    return {f"run/{path}": content for path, content in files.items() if content}, cleaned
+
+
+def _whole(run: RunDirectory, report: Report, clean: _Cleaner, *, metrics_bytes: int) -> dict[str, bytes]:
+    """Return the files that a run is judged by, by their path in the run directory; nothing of what it has not."""
+    return {
+        "report.json": report_json.render(report).encode(),
+        "events.jsonl": b"".join(_events(run, clean)),
+        "out/metrics.jsonl": _metrics(run, metrics_bytes),
+        "manifest.toml": _read(run.manifest),
+        "record.json": b"" if _record(run) is None else _read(run.record),
+        "environment.json": _read(run.environment) if _is_plain(run.environment) else b"",
+    }
+
+
+def _seeds(run: RunDirectory, report: Report) -> list[tuple[SeedReported, RunDirectory]]:
+    """Return the seeds of a series that have a report; a run by itself has none."""
+    told = report.series.seeds if report.series is not None else []
+    found = [(each, RunDirectory(run.path / each.run)) for each in told if _SEED.fullmatch(each.run)]
+    return [(each, seed) for each, seed in found if _is_plain(seed.report)]
+
+
+def _report_of_seed(seed: RunDirectory, loaded: LoadedManifest) -> Report:
+    try:
+        report = report_json.read(seed.report)
+    except ReproError as error:
+        raise UsageError(error.message, where=str(seed.path), hint="name another run with --run") from None
+    if (why := mismatch(loaded, report, _record(seed))) is not None:
+        raise UsageError(f"{seed.id} is not of this manifest: {why}", where=str(seed.path), hint="name another run")
+    return report
 
 
 def inconsistency(run: RunDirectory, loaded: LoadedManifest) -> tuple[str, str] | None:
     """Return (file, what is wrong) where the files of a shared run contradict each other or the manifest.
 
-    A report that somebody put in the place of the run's own says another verdict or other checks than the journal.
+    A report that somebody put in the place of the run's own says another verdict or other checks than the journal. Of a
+    series each seed is looked at in the same way, and the report of the series must say what theirs say.
     """
+    fault = _contradiction(run, loaded)
+    if fault is not None:
+        return f"run/{fault[0]}", fault[1]
+    whole = report_json.read(run.report)
+    seeds = _seeds(run, whole)
+    lying = {path.name for path in run.seeds.iterdir()} if run.seeds.is_dir() else set()
+    if unknown := lying - {seed.path.name for _, seed in seeds}:
+        return f"run/seeds/{min(unknown)}", "it has no report, or the report of the series does not know it"
+    for told, seed in seeds:
+        fault = _contradiction(seed, with_seed(loaded, told.seed, of_series=True))
+        if fault is not None:
+            return f"run/{told.run}/{fault[0]}", fault[1]
+        own = report_json.read(seed.report)
+        if (own.verdict, own.summary) != (told.verdict, told.summary):
+            return "run/report.json", f"what it says of seed {seed.path.name} is not what that one's own report says"
+        if (name := _other_value(whole, told, own)) is not None:
+            return "run/report.json", f"its {name} of seed {seed.path.name} is another than that one's own report has"
+    return None
+
+
+def _other_value(whole: Report, told: SeedReported, own: Report) -> str | None:
+    """Return the name of a metric of which a series' report has another value for a seed than the seed's own report."""
+    if whole.series is None or told.run.endswith(_AGAIN):
+        return None
+    sample = [each.run for each in whole.series.seeds if not each.run.endswith(_AGAIN)]
+    place = sample.index(told.run)
+    values = {(metric.name, metric.split): metric.value for metric in own.metrics if metric.label is None}
+    return next(
+        (
+            f"{metric.split}/{metric.name}"
+            for metric in whole.series.metrics
+            if metric.values[place : place + 1] != [values.get((metric.name, metric.split))]
+        ),
+        None,
+    )
+
+
+def _contradiction(run: RunDirectory, loaded: LoadedManifest) -> tuple[str, str] | None:
     try:
         report = report_json.read(run.report)
     except ReproError as error:
-        return "run/report.json", error.message
+        return "report.json", error.message
     record: Record | None = None
     if run.record.is_file():
         try:
             record = read_record(run.record)
         except ReproError as error:
-            return "run/record.json", error.message
+            return "record.json", error.message
     if (why := mismatch(loaded, report, record)) is not None:
-        return "run/report.json", why
+        return "report.json", why
     state = read_state(run)
     if state.verdict is None or state.run_id != report.run.id:
-        return "run/report.json", f"it is of the run {report.run.id}, the events are of {state.run_id or 'none'}"
+        return "report.json", f"it is of the run {report.run.id}, the events are of {state.run_id or 'none'}"
     told = (report.verdict, report.exit_code, report.summary)
     if told != (state.verdict, state.exit_code, state.summary):
-        return "run/report.json", f"it says {report.verdict.value}, the events of the run say {state.verdict.value}"
+        return "report.json", f"it says {report.verdict.value}, the events of the run say {state.verdict.value}"
     for check in report.checks:
         known = state.checks.get(check.name)
         if known is None or (check.status, check.expected, check.observed) != (
             known.status, known.expected, known.observed,
         ):  # fmt: skip
             status = CheckStatus.NOT_RUN if known is None else known.status
-            return "run/report.json", f"its check {check.name!r} says {check.status.value}, the events {status.value}"
+            return "report.json", f"its check {check.name!r} says {check.status.value}, the events {status.value}"
     if record is None:
         return None
     if report.environment_hash and pins.digest(record.environment) != report.environment_hash:
-        return "run/record.json", "its environment has another hash than the report says"
+        return "record.json", "its environment has another hash than the report says"
     if report.image and record.image.manifest_digest != report.image.manifest_digest:
-        return "run/record.json", "its image is another than the report says"
+        return "record.json", "its image is another than the report says"
     return None
 
 
@@ -194,11 +263,11 @@ def _events(run: RunDirectory, clean: _Cleaner) -> Iterator[bytes]:
             yield json.dumps(clean.value(event), ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
-def _metrics(run: RunDirectory) -> bytes:
+def _metrics(run: RunDirectory, limit_bytes: int) -> bytes:
     if not _is_plain(run.metrics):  # the task writes there, and may have put a link to any file of the author's
         return b""
     content = _read(run.metrics)
-    if len(content) <= MAX_METRICS_BYTES:
+    if len(content) <= limit_bytes:
         return content
     return b"".join(line + b"\n" for line in content.split(b"\n") if line and b'"step"' not in line)
 

@@ -23,15 +23,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Load manifests and report every problem at once; run nothing. Exit code 0 or 2.",
     )
     parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="a manifest (TOML), or a bundle")
+    parser.add_argument(
+        "--store", metavar="DIR", type=Path,
+        help="where a bundle is opened (default: $REPRO_TUI_STORE, else the cache)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print problems and pins to stdout as JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Report on each manifest; a good one is a line on stdout, problems and warnings are blocks on stderr."""
-    from repro_tui.manifest.loading import inspect
-
-    inspections: list[tuple[Path, Inspection]] = [(path, inspect(_manifest(path))) for path in arguments.manifests]
+    inspections: list[tuple[Path, Inspection]] = [
+        (path, _inspect(path, arguments.store)) for path in arguments.manifests
+    ]
     if arguments.json:
         report = {"schema": 1, "manifests": [_as_json(path, inspection) for path, inspection in inspections]}
         console.data(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
@@ -41,10 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     return int(ExitCode.USAGE if any(inspection.problems for _, inspection in inspections) else 0)
 
 
-def _manifest(path: Path) -> Path:
-    """Return the manifest that is meant: the file, or the one in a bundle, whose every byte is checked then."""
-    bundle = given_bundle(path, None)
-    return path if bundle is None else bundle.manifest
+def _inspect(path: Path, store: Path | None) -> Inspection:
+    """Look at the manifest that is meant: the file, or the one in a bundle, whose every byte is checked then."""
+    from repro_tui.manifest.loading import Inspection, inspect
+
+    bundle = given_bundle(path, store)
+    return inspect(path) if bundle is None else Inspection(bundle.loaded, ())
 
 
 def _tell(path: Path, inspection: Inspection) -> None:
@@ -78,12 +84,12 @@ def _as_json(path: Path, inspection: Inspection) -> dict[str, Any]:
 
 def _pins(loaded: LoadedManifest) -> dict[str, str]:
     """Return what an author copies into a manifest: the digests of code and lock, and the manifest's own."""
-    from repro_tui.manifest.code import builtin_code_digest
+    from repro_tui.manifest.pins import code_sha256
 
     manifest = loaded.manifest
     pins = {}
     if manifest.task.name is not None:
-        pins["task.code_sha256"] = builtin_code_digest(manifest.task.name)
+        pins["task.code_sha256"] = code_sha256(loaded)
     elif manifest.task.code is not None:
         code = manifest.artifact(manifest.task.code)
         pins[f"artifacts.{code.name}.tree_sha256"] = str(code.tree_sha256)

@@ -1,4 +1,4 @@
-"""`repro-tui export FORM [RUN|MANIFEST]`: a run or a manifest in the forms that others read."""
+"""`repro-tui export FORM [RUN|MANIFEST|BUNDLE]`: a run or a manifest in the forms that others read."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("form", metavar="FORM", choices=FORMS, help=", ".join(FORMS))
     parser.add_argument(
         "name",
-        metavar="RUN|MANIFEST",
+        metavar="RUN|MANIFEST|BUNDLE",
         nargs="?",
         default="last",
-        help='id of a run, the beginning of one, its folder, or "last" (the default); or a manifest',
+        help='id of a run, the beginning of one, its folder, or "last" (the default); a manifest, or a bundle',
     )
     parser.add_argument(
         "-o",
@@ -59,8 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the form; the exit code says whether that could be done, not what the verdict is."""
     if arguments.by and arguments.form != "ro-crate":
         raise UsageError("--by goes with ro-crate", hint="no other form says who made the run")
+    from repro_tui.bundles.reading import looks_like_bundle
+
     named = Path(arguments.name)
-    if named.suffix == ".toml" or (named.is_file() and named.suffix != ".json"):
+    if looks_like_bundle(named):
+        _of_bundle(arguments, named)
+    elif named.suffix == ".toml" or (named.is_file() and named.suffix != ".json"):
         from repro_tui.manifest.loading import load
 
         _of_manifest(arguments, load(named))
@@ -69,6 +73,20 @@ def run(arguments: argparse.Namespace) -> int:
 
         _of_run(arguments, find_run(runs_folder(arguments), arguments.name))
     return 0
+
+
+def _of_bundle(arguments: argparse.Namespace, path: Path) -> None:
+    """Write the form of the recorded run of a bundle, every byte of which is checked; of its manifest without one."""
+    from repro_tui.cli.bundled import bundled
+    from repro_tui.manifest.loading import load
+    from repro_tui.runs.directory import RunDirectory
+
+    with bundled(path) as (bundle, folder):
+        run = RunDirectory(folder / "run")
+        if run.report.is_file():
+            _of_run(arguments, run)
+        else:
+            _of_manifest(arguments, load(folder / bundle.index.manifest.path))
 
 
 def _of_manifest(arguments: argparse.Namespace, loaded: LoadedManifest) -> None:
@@ -111,7 +129,7 @@ def _of_run(arguments: argparse.Namespace, directory: RunDirectory) -> None:
         case "badge":
             _put(arguments, badge.badge(report.verdict))
         case "ro-crate":
-            folder = arguments.output or Path(f"{directory.id}-crate")
+            folder = arguments.output or Path(f"{report.run.id}-crate")
             left_out = crate.of_run(directory, report, folder, agents=arguments.by)
             for each in left_out:
                 console.say(f"left out: {each}")

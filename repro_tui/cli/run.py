@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     directory = resumed(arguments) if arguments.resume is not None else prepare(arguments)
     process = worker.spawn(directory)
     if arguments.detach:
+        while process.poll() is None and not directory.events.exists():
+            time.sleep(0.02)  # until it has its own claim on the opened bundle: ours ends with this process
         console.say(f"detached; follow it with:  repro-tui attach {_how_to_name(directory)}")
         console.data(f"{directory.id}\n")
         return 0

@@ -43,6 +43,8 @@ class LoadedManifest:
     """Hex SHA-256 of the file."""
     record: Record | None
     """The pinned record of the published run, where the manifest has one."""
+    task_code: Path | None = None
+    """A folder with the pinned code of the built-in task, where that is used and not the one that is installed."""
 
     def resolve(self, relative: str) -> Path:
         """Return the path of a file that the manifest names relative to itself."""

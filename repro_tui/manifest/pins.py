@@ -13,7 +13,7 @@ from repro_tui.manifest.models import Split
 from repro_tui.manifest.paths import format_path
 from repro_tui.manifest.placeholders import fill
 
-__all__ = ["canonical", "command", "container_environment", "differences", "digest", "job", "pinned_job"]
+__all__ = ["canonical", "code_sha256", "command", "container_environment", "differences", "digest", "job", "pinned_job"]
 
 _INSTRUCTIONS = {
     "default": ("default", "SSE41", "SSE4_2"),
@@ -100,6 +100,14 @@ def command(loaded: LoadedManifest) -> list[str]:
     return [fill(argument, values) for argument in manifest.task.command]
 
 
+def code_sha256(loaded: LoadedManifest) -> str:
+    """Return the digest of the built-in task's code that is used: the installed one's, or the pin of another's."""
+    task = loaded.manifest.task
+    if loaded.task_code is not None and task.code_sha256 is not None:
+        return task.code_sha256
+    return builtin_code_digest(task.name or "")
+
+
 def pinned_job(loaded: LoadedManifest) -> dict[str, Any]:
     """Return everything that results depend on besides image and environment, as JSON-ready values.
 
@@ -110,7 +118,7 @@ def pinned_job(loaded: LoadedManifest) -> dict[str, Any]:
     manifest = loaded.manifest
     task = manifest.task.model_dump(exclude={"code_sha256"})
     if manifest.task.name is not None:
-        task["code_sha256"] = builtin_code_digest(manifest.task.name)
+        task["code_sha256"] = code_sha256(loaded)
     return {
         "task": task,
         "hyperparameters": resolve(manifest.task.name, manifest.hyperparameters),

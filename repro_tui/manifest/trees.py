@@ -66,17 +66,26 @@ def tree_digest(files: Mapping[str, Path]) -> str:
     """Return the tree digest (lower-case hex) of files given by their relative path. Raises ValueError for a link."""
     names = sorted(files, key=os.fsencode)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        lines = pool.map(_line, names, (files[name] for name in names))
+        lines = pool.map(_line_of, names, (files[name] for name in names))
         return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-def _line(name: str, path: Path) -> bytes:
+def tree_digest_of(files: Mapping[str, tuple[str, bool]]) -> str:
+    """Return the tree digest of files of which SHA-256 (hex) and executable bit are known, by their relative path."""
+    lines = (_line(name, *files[name]) for name in sorted(files, key=os.fsencode))
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def _line_of(name: str, path: Path) -> bytes:
     mode = path.lstat().st_mode
     if not stat.S_ISREG(mode):
         raise ValueError(f"{name} is not a plain file")
     with path.open("rb", buffering=0) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{digest}  {'755' if mode & 0o100 else '644'}  {_printable(name)}\n".encode()
+        return _line(name, hashlib.file_digest(file, "sha256").hexdigest(), bool(mode & 0o100))
+
+
+def _line(name: str, sha256: str, executable: bool) -> bytes:
+    return f"{sha256}  {'755' if executable else '644'}  {_printable(name)}\n".encode()
 
 
 def _printable(name: str) -> str:

@@ -18,7 +18,7 @@ def warnings(loaded: LoadedManifest) -> list[Problem]:
 
 def _code(loaded: LoadedManifest) -> Iterator[tuple[str, str, str, str]]:
     task = loaded.manifest.task
-    if task.name is None:
+    if task.name is None or loaded.task_code is not None:
         return
     now = builtin_code_digest(task.name)
     if task.code_sha256 is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from repro_tui.engines.base import ContainerSpec, Limits, Mount
 from repro_tui.manifest import code, pins
+from repro_tui.manifest.trees import tree_files
 from repro_tui.pipeline.context import Context
 
 PROBE_LIMIT_S = 600.0
@@ -16,13 +17,17 @@ PROBE_LIMIT_S = 600.0
 
 
 def stage_files(context: Context) -> None:
-    """Put into the run directory what the containers read from there: job.json, and a built-in task's code."""
+    """Put into the run directory what the containers read from there: job.json, and a built-in task's code.
+
+    The code is one tree: that of this version, or the pinned one of another.
+    """
     loaded = context.loaded
     job = json.dumps(pins.job(loaded), indent=2, ensure_ascii=False) + "\n"
     write_readable(context.run.job / "job.json", job.encode())
     task = loaded.manifest.task
     if task.name is not None:
-        for relative, source in code.builtin_code_files(task.name).items():
+        files = code.builtin_code_files(task.name) if loaded.task_code is None else tree_files(loaded.task_code)
+        for relative, source in files.items():
             write_readable(context.run.code / relative, source.read_bytes())
 
 

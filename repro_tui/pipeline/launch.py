@@ -9,6 +9,7 @@ from pathlib import Path
 
 from repro_tui.errors import UsageError
 from repro_tui.manifest.loading import LoadedManifest
+from repro_tui.pipeline.origin import bundle_of
 from repro_tui.pipeline.plan import Options
 from repro_tui.pipeline.series import is_whole, planned
 from repro_tui.runs.directory import Liveness, RunDirectory
@@ -23,6 +24,8 @@ def prepare(runs: Path, loaded: LoadedManifest, options: Options) -> RunDirector
     """
     if options.seed is None and not options.seeds and loaded.manifest.verify is not None:
         options = replace(options, seeds=series_seeds(loaded.manifest.verify.seeds, loaded))
+    if (bundle := bundle_of(loaded.path)) is not None:
+        options = replace(options, bundle=bundle.name, bundle_sha256=bundle.sha256)
     run = RunDirectory.create(runs, options.experiment)
     run.manifest.write_text(loaded.text, encoding="utf-8", newline="")
     options.write(run.options)

@@ -41,6 +41,9 @@ class Options:
     """Of a series: how many seeds at once; None for what the host has room for."""
     gpus: tuple[str, ...] = ()
     """Of one seed: the GPUs it gets of those that the series has."""
+    bundle: str = ""
+    """Name of the bundle that the manifest was opened from, if any, and the SHA-256 of that file."""
+    bundle_sha256: str = ""
 
     def write(self, path: Path) -> None:
         """Write the options as JSON."""

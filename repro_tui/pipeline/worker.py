@@ -45,6 +45,7 @@ def work(run: RunDirectory) -> int:
 
     options = Options.read(run.options)
     store = Store(Path(options.store) if options.store else default_store_path())
+    store.keep(Path(options.manifest))
     reserve = Reserve(run.path / ".reserve")
     above = run.series
     with Journal(run.events) as journal:

@@ -13,6 +13,7 @@ from repro_tui.errors import ReproError
 from repro_tui.images.model import Image
 from repro_tui.manifest.models import Experiment
 from repro_tui.report.model import (
+    BundleUsed,
     Check,
     ClaimChecked,
     EngineUsed,
@@ -47,6 +48,7 @@ def build_report(
     host: Mapping[str, Any] | None = None,
     failure: ReproError | None = None,
     series: SeriesReported | None = None,
+    bundle: BundleUsed | None = None,
 ) -> Report:
     """Return the report of a run. `out` is the host's folder that the container saw as /out.
 
@@ -98,6 +100,7 @@ def build_report(
         host=dict(host or {}),
         failure=failure and _failure(failure, state),
         series=series,
+        bundle=bundle,
     )
 
 

@@ -21,6 +21,8 @@ def pins(report: Report) -> Iterator[Markup]:
         ("Manifest", code(report.manifest.path)),
         ("Manifest SHA-256", code(report.manifest.sha256)),
     ]
+    if report.bundle:
+        rows[:0] = [("Bundle", code(report.bundle.name)), ("Bundle SHA-256", code(report.bundle.sha256))]
     if image := report.image:
         rows += [
             ("Image", ORIGINS[image.origin]),
@@ -91,7 +93,8 @@ def environment(report: Report, beside: Beside) -> Iterator[Markup]:
 
 def rerun(report: Report) -> Iterator[Markup]:
     """Yield the command that runs it again."""
-    path = "".join(c if c.isprintable() else "?" for c in report.manifest.path)
+    given = report.bundle.name if report.bundle else report.manifest.path
+    path = "".join(c if c.isprintable() else "?" for c in given)
     yield element("pre", f"repro-tui --run {shlex.quote(path)}")
     yield element(
         "p",

@@ -90,6 +90,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("run", report.run.id),
         ("repro-tui", report.run.version),
         ("manifest.sha256", report.manifest.sha256),
+        ("bundle.sha256", report.bundle.sha256 if report.bundle else ""),
         ("engine", report.engine.name if report.engine else ""),
         ("image.manifest_digest", report.image.manifest_digest if report.image else ""),
         ("environment_hash", report.environment_hash or ""),

@@ -181,6 +181,8 @@ def _pins(report: Report) -> Iterator[str]:
     yield "## What ran"
     yield ""
     rows = [("Manifest", _value(report.manifest.path)), ("Manifest SHA-256", _value(report.manifest.sha256))]
+    if report.bundle:
+        rows[:0] = [("Bundle", _value(report.bundle.name)), ("Bundle SHA-256", _value(report.bundle.sha256))]
     if report.experiment.paper:
         paper = report.experiment.paper
         rows.append(
@@ -226,9 +228,11 @@ def _rerun(report: Report) -> Iterator[str]:
     yield "## How to run it again"
     yield ""
     yield "```sh"
-    yield f"repro-tui --run {_shell(report.manifest.path)}"
+    yield f"repro-tui --run {_shell(report.bundle.name if report.bundle else report.manifest.path)}"
     yield "```"
     yield ""
+    if report.bundle:
+        yield f"The bundle must have SHA-256 `{report.bundle.sha256}`."
     yield f"The manifest must have SHA-256 `{report.manifest.sha256}`; the run directory keeps a copy of it."
 
 

@@ -111,6 +111,13 @@ class ManifestUsed(_Part):
     sha256: str
 
 
+class BundleUsed(_Part):
+    """The bundle that a manifest came in; the manifest's path is that in the bundle then."""
+
+    name: str
+    sha256: str
+
+
 class RunIdentity(_Part):
     """The run; times are UTC, RFC 3339."""
 
@@ -202,6 +209,8 @@ class Report(_Part):
     failure: Failure | None
     series: SeriesReported | None = None
     """Of a series over several seeds; null for one run."""
+    bundle: BundleUsed | None = None
+    """What the manifest came in; null for one by itself."""
 
 
 def report_schema() -> dict[str, Any]:

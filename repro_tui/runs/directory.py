@@ -82,7 +82,8 @@ class RunDirectory:
     def series(self) -> RunDirectory | None:
         """The series that this is one seed of; None for a run by itself."""
         folder = self.path.parent
-        if folder.name == "seeds" and (folder.parent / "options.json").is_file():
+        known = ("options.json", "events.jsonl")  # out of a bundle it has no options
+        if folder.name == "seeds" and any((folder.parent / name).is_file() for name in known):
             return RunDirectory(folder.parent)
         return None
 

@@ -13,7 +13,10 @@ from repro_tui.manifest import pins
 from repro_tui.manifest.loading import LoadedManifest
 from repro_tui.manifest.record import Record, RecordedImage, write_record
 from repro_tui.pipeline.context import Context, StageResult
+from repro_tui.pipeline.origin import opened_folder
+from repro_tui.pipeline.plan import Options
 from repro_tui.report.build import build_report
+from repro_tui.report.model import BundleUsed
 from repro_tui.report.write import write_report
 from repro_tui.verify.environment import environment_hash, hashed_part
 from repro_tui.verify.metrics import claim_results
@@ -25,10 +28,11 @@ def run(context: Context, decision: Decision, failure: ReproError | None) -> Sta
     loaded: LoadedManifest | None = getattr(context, "loaded", None)
     image: Image | None = getattr(context, "image", None)
     summary = context.summary
+    manifest, bundle = _origin(context.options)
     report = build_report(
         context.state,
         decision,
-        manifest=Path(context.options.manifest),
+        manifest=manifest,
         manifest_sha256=hashlib.sha256(context.run.manifest.read_bytes()).hexdigest(),
         out=context.run.out,
         finished_at=time.time(),
@@ -39,11 +43,21 @@ def run(context: Context, decision: Decision, failure: ReproError | None) -> Sta
         host=summary.get("host") if summary is not None else None,
         failure=failure,
         series=context.series,
+        bundle=bundle,
     )
     if failure is None and context.series is None:
         _write_record(context)
     write_report(context.run, report)
     return StageResult(detail=str(context.run.report_markdown))
+
+
+def _origin(options: Options) -> tuple[Path, BundleUsed | None]:
+    """Return how the manifest is named: one of a bundle by its place in the bundle, and the bundle."""
+    path = Path(options.manifest)
+    folder = opened_folder(path) if options.bundle else None
+    if folder is None:
+        return path, None
+    return path.relative_to(folder), BundleUsed(name=options.bundle, sha256=options.bundle_sha256)
 
 
 def _write_record(context: Context) -> None:

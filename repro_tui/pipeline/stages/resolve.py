@@ -8,6 +8,7 @@ import re
 import time
 from pathlib import Path
 
+from repro_tui import __version__
 from repro_tui.engines.choose import choose
 from repro_tui.engines.gpus.discover import discover
 from repro_tui.engines.gpus.select import request_from, select
@@ -18,6 +19,7 @@ from repro_tui.manifest.loading import LoadedManifest
 from repro_tui.pipeline.context import Context, StageResult
 from repro_tui.pipeline.gpus import choose_gpus
 from repro_tui.pipeline.plan import JOB, TASK_CODE, planned_checks
+from repro_tui.pipeline.stages.artifacts import fetcher
 from repro_tui.verify.job import describe
 
 _SHOWN = 20
@@ -134,6 +136,8 @@ def _check_code(context: Context) -> None:
     if task.name is None or task.code_sha256 is None:
         return
     observed = code.builtin_code_digest(task.name)
+    if observed != task.code_sha256 and _take_pinned_code(context, task.code_sha256, observed):
+        return
     same = context.compare(
         TASK_CODE,
         "job",
@@ -150,6 +154,28 @@ def _check_code(context: Context) -> None:
                 hint="install the version of repro-tui that the manifest was recorded with",
             )
         )
+
+
+def _take_pinned_code(context: Context, pinned: str, installed: str) -> bool:
+    """Take the pinned code of a built-in task where the store or a mirror has it, a bundle's too; say so."""
+    folder = fetcher(context, context.progress("bytes")).held_tree(pinned, "the task's code")
+    if folder is None:
+        return False
+    context.loaded = dataclasses.replace(context.loaded, task_code=folder)
+    said = (
+        f"the built-in task {context.loaded.manifest.task.name} of repro-tui {__version__} has other code "
+        f"({installed}); the pinned code is used instead"
+    )
+    context.record(
+        CheckResult(
+            at=time.time(), name=TASK_CODE, component="job", status=CheckStatus.MATCH, expected=pinned, observed=pinned,
+            detail=said,
+        )
+    )  # fmt: skip
+    context.notice("info", said)
+    with context.log.open("a", encoding="utf-8") as log:
+        log.write(f"{said}: {folder}\n")
+    return True
 
 
 def _check_job(context: Context) -> None:
