@@ -51,27 +51,23 @@ class EmbeddedRunning:
 
     def stop(self, grace_s: float) -> None:
         """Send SIGTERM to the main process now and SIGKILL to all after `grace_s`."""
-        first = self._end(EndReason.STOPPED, "", kill=grace_s <= 0)
-        if not first and grace_s <= 0:
-            self._first.signal(signal.SIGKILL)
-        if first and grace_s > 0:
-            if self._main is not None:
-                self._main.signal(signal.SIGTERM)
-            timer = threading.Timer(grace_s, self._first.signal, (signal.SIGKILL,))
-            timer.daemon = True
-            timer.start()
+        self._ending.stop(grace_s, self._terminate, self._kill)
 
     def usage(self) -> Usage | None:
         """Return what its processes use, None after the end."""
         return None if self._ending.told else self._sampler.usage()
 
-    def _end(self, reason: EndReason, detail: str, *, kill: bool = True) -> bool:
-        """Record why it is ended, once, and kill it; False where it ended before or is being ended."""
-        if not self._ending.claim(reason, detail):
-            return False
-        if kill:
-            self._first.signal(signal.SIGKILL)
-        return True
+    def _terminate(self) -> None:
+        if self._main is not None:
+            self._main.signal(signal.SIGTERM)
+
+    def _kill(self) -> None:
+        self._first.signal(signal.SIGKILL)
+
+    def _end(self, reason: EndReason, detail: str) -> None:
+        """Record why it is ended, and kill it, unless it ended before or is being ended."""
+        if self._ending.claim(reason, detail):
+            self._kill()
 
     def _watch(self) -> None:
         try:

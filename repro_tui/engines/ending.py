@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from repro_tui.engines.base import EndReason, Outcome
 
@@ -33,6 +34,20 @@ class Ending:
                 return False
             self._cause = (reason, detail)
             return True
+
+    def stop(self, grace_s: float, terminate: Callable[[], object], kill: Callable[[], object]) -> None:
+        """End it because somebody wants that: kill it, or ask it to end and kill it after `grace_s`; returns at once.
+
+        Where it is being ended already, only being killed now is more than what it has coming.
+        """
+        first = self.claim(EndReason.STOPPED, "")
+        if grace_s <= 0:
+            kill()
+        elif first:
+            terminate()
+            timer = threading.Timer(grace_s, kill)
+            timer.daemon = True
+            timer.start()
 
     def tell(self, outcome: Outcome) -> None:
         """Record what came out and wake all who wait."""

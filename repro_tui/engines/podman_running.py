@@ -68,14 +68,7 @@ class PodmanRunning:
 
     def stop(self, grace_s: float) -> None:
         """Send SIGTERM to the main process now and SIGKILL to all after `grace_s`."""
-        first = self._end(EndReason.STOPPED, "", kill=grace_s <= 0)
-        if not first and grace_s <= 0:
-            self._signal(signal.SIGKILL)
-        if first and grace_s > 0:
-            self._signal(signal.SIGTERM)
-            timer = threading.Timer(grace_s, self._signal, (signal.SIGKILL,))
-            timer.daemon = True
-            timer.start()
+        self._ending.stop(grace_s, lambda: self._signal(signal.SIGTERM), lambda: self._signal(signal.SIGKILL))
 
     def usage(self) -> Usage | None:
         """Return what its processes use, None after the end."""
@@ -86,13 +79,10 @@ class PodmanRunning:
         if self._first is not None:
             self._first.signal(number)
 
-    def _end(self, reason: EndReason, detail: str, *, kill: bool = True) -> bool:
-        """Record why it is ended, once, and kill it; False where it ended before or is being ended."""
-        if not self._ending.claim(reason, detail):
-            return False
-        if kill:
+    def _end(self, reason: EndReason, detail: str) -> None:
+        """Record why it is ended, and kill it, unless it ended before or is being ended."""
+        if self._ending.claim(reason, detail):
             self._signal(signal.SIGKILL)
-        return True
 
     def _watch(self) -> None:
         try:

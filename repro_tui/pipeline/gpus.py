@@ -13,7 +13,7 @@ from repro_tui.engines.gpus.select import busy, select
 from repro_tui.events import CheckResult, CheckStatus
 from repro_tui.pipeline import containers
 from repro_tui.pipeline.context import Context
-from repro_tui.pipeline.supervise import Supervised
+from repro_tui.pipeline.supervise import run_to_end
 from repro_tui.verify import gpus as seen
 
 _ARGV = ("python3", "/job/gpu_probe.py", "/out")
@@ -49,11 +49,7 @@ def look_from_inside(context: Context) -> None:
     out.mkdir(exist_ok=True)
     out.chmod(0o755)
     spec = containers.gpu_probe_spec(context, _ARGV, out, context.log)
-    with context.interrupt.shielded():
-        supervised = Supervised(context, context.engine.start(context.image, spec), spec)
-        while not supervised.step():
-            pass
-        supervised.result("the GPU probe")
+    run_to_end(context, spec).result("the GPU probe")
     facts = seen.read_gpus(out / "gpus.json")
     os.replace(out / "gpus.json", context.run.path / "gpus.json")
     shutil.rmtree(out, ignore_errors=True)

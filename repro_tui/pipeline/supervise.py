@@ -192,6 +192,15 @@ class Supervised:
         return tuple(_size(path) for path in self._watched)
 
 
+def run_to_end(context: Context, spec: ContainerSpec) -> Supervised:
+    """Start a container in the run's image and return it once it has ended; raises CancelledError."""
+    with context.interrupt.shielded():
+        supervised = Supervised(context, context.engine.start(context.image, spec), spec)
+        while not supervised.step():
+            pass
+    return supervised
+
+
 def log_end(log: Path) -> str:
     """Return the end of a log, a few screens at most; empty where it cannot be read."""
     try:

@@ -12,7 +12,7 @@ from repro_tui.errors import DriftError, InfrastructureError
 from repro_tui.events import CheckStatus
 from repro_tui.pipeline import containers, gpus
 from repro_tui.pipeline.context import Context, StageResult
-from repro_tui.pipeline.supervise import Supervised
+from repro_tui.pipeline.supervise import run_to_end
 from repro_tui.verify.environment import PROBE, compare_files, environment_checks, environment_hash, read_summary
 
 _NOT_FOUND = 127
@@ -86,13 +86,10 @@ def _probe(context: Context) -> None:
     out.mkdir(exist_ok=True)
     out.chmod(0o755)
     spec = containers.probe_spec(context, _ARGV, out, context.log)
-    with context.interrupt.shielded():
-        supervised = Supervised(context, context.engine.start(context.image, spec), spec)
-        while not supervised.step():
-            pass
-        if supervised.outcome is not None and supervised.outcome.exit_code == _NOT_FOUND:
-            raise _without_python(context)
-        supervised.result("the environment probe")
+    probed = run_to_end(context, spec)
+    if probed.outcome is not None and probed.outcome.exit_code == _NOT_FOUND:
+        raise _without_python(context)
+    probed.result("the environment probe")
     for source, target in (
         (out / "environment.json", context.run.environment),
         (out / "files.jsonl", context.run.files),
