@@ -230,7 +230,7 @@ class Project:
         return self.only_run()
 
 
-def eventually(holds: Callable[[], object], timeout_s: float = 20) -> None:
+def eventually(holds: Callable[[], object], timeout_s: float = 60) -> None:
     """Wait until something holds."""
     give_up_at = time.monotonic() + timeout_s
     while not holds():
