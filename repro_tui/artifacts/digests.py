@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -34,12 +32,6 @@ def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file as lower-case hex."""
     with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_files(paths: Iterable[Path]) -> list[str]:
-    """Return the SHA-256 of each file, in order; hashing releases the interpreter lock, so every core helps."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return list(pool.map(sha256_file, paths))
 
 
 def copy_hashed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -79,7 +79,6 @@ class WheelTarget:
     python: tuple[int, int] = (3, 11)
     machine: str = "x86_64"
     glibc: tuple[int, int] = (2, 36)
-    _ranks: dict[Tag, int] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def platforms(self) -> tuple[str, ...]:

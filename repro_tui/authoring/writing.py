@@ -16,7 +16,6 @@ from repro_tui.manifest.marks import MARK
 
 PYTHON = "3.11"
 """Of the images that ship."""
-_LISTED = 60
 _WIDTH = 110
 
 

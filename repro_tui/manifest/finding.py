@@ -69,11 +69,6 @@ class Shelf:
         self._known.clear()
 
 
-def find_manifests(folder: Path) -> list[Found]:
-    """Return the manifests in a folder, by file name."""
-    return Shelf(folder).look()
-
-
 def look_at(path: Path) -> Found:
     """Return one file as a manifest, or with its problems."""
     inspection = inspect(path)

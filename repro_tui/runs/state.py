@@ -7,7 +7,6 @@ the lines were cut into pieces on the way. Memory is bounded whatever a task wri
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -277,13 +276,6 @@ class RunState:
             return True
         self.names_dropped += 1
         return False
-
-    def first_not_finite(self) -> str | None:
-        """Return a series (a loss) whose newest value is not finite, as soon as there is one."""
-        for name, series in self.series.items():
-            if series.last is not None and not math.isfinite(series.last[1]):
-                return name
-        return None
 
 
 def _row(row: Any) -> tuple[Any, ...]:

@@ -93,16 +93,6 @@ def compare_files(inventory: Path, observed_files: Path) -> list[Difference]:
     return [_named(each, "files", "") for each in compare_listings(expected, observed)]
 
 
-def compare_hosts(expected: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Difference]:
-    """Return how two hosts differ: no check is made of it, it helps to understand one."""
-    return [
-        Difference("host", key, f"{key} is {_show(observed.get(key))}, recorded {_show(expected.get(key))}",
-                   _show(expected.get(key)), _show(observed.get(key)))
-        for key in sorted(expected.keys() | observed.keys())
-        if expected.get(key) != observed.get(key)
-    ]  # fmt: skip
-
-
 def environment_checks(
     observed: Mapping[str, Any] | None,
     *,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from repro_tui.manifest import finding
-from repro_tui.manifest.finding import Shelf, find_manifests
+from repro_tui.manifest.finding import Shelf
 from repro_tui.manifest.pin_list import gpu_words, image_words, pin_rows, task_words
 
 SHIPPED = Path(__file__).parents[2] / "manifests"
@@ -18,13 +18,13 @@ def test_good_and_faulty_manifests_are_found_and_other_files_are_not(tmp_path: P
     (tmp_path / "a.toml").write_text("schema = \n")
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "notes.txt").write_text("schema = 1")
-    found = find_manifests(tmp_path)
+    found = Shelf(tmp_path).look()
     assert [(each.path.name, each.name, each.loaded) for each in found] == [
         ("a.toml", "a", None), ("b.toml", "b", None),
     ]  # fmt: skip
     assert found[0].fault.startswith("line 1: not TOML: invalid value at column 10; allowed: TOML 1.0")
     assert "(and " in found[1].fault
-    assert find_manifests(tmp_path / "nowhere") == []
+    assert Shelf(tmp_path / "nowhere").look() == []
 
 
 def test_only_what_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_only_what_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_good_manifest_has_no_fault_and_tells_what_it_takes() -> None:
-    found = {each.name: each for each in find_manifests(SHIPPED)}
+    found = {each.name: each for each in Shelf(SHIPPED).look()}
     plain, gpu = found["plain-pytorch"].loaded, found["reuters-r8-minilm-cuda"].loaded
     assert plain is not None
     assert gpu is not None
@@ -63,7 +63,7 @@ def test_a_good_manifest_has_no_fault_and_tells_what_it_takes() -> None:
 
 
 def test_every_pin_is_listed() -> None:
-    for found in find_manifests(SHIPPED):
+    for found in Shelf(SHIPPED).look():
         assert found.loaded is not None
         manifest = found.loaded.manifest
         rows = list(pin_rows(found.loaded))

@@ -87,7 +87,6 @@ def test_a_run_is_reduced_to_its_state() -> None:
     assert state.metrics[MetricKey("f1", "test", "acq")] == MetricValue(0.8)
     assert list(state.series["validation/accuracy"]) == [(2, 0.9)]
     assert [step for step, _ in state.series["loss"]] == [1, 2]
-    assert state.first_not_finite() == "loss"
     assert state.outputs["weights"].sha256 == "ab"
     assert state.tables["confusion"].rows == (("a", 1),)
     assert state.runtime == {"threads": 2}

@@ -35,7 +35,6 @@ _MAX_REDIRECTS = 5
 _BLOCK_BYTES = 1 << 18
 RETRY_DELAYS_S = (0.5, 1.0, 2.0, 4.0)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_NETWORK_ERRORS = ConnectionError | TimeoutError | ssl.SSLError
 _OK = frozenset({200, 201, 202, 204, 206})
 
 Body = Callable[[], Any]
