@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from repro_tui.report.explain.model import Explanation
     from repro_tui.report.explain.sides import Side
 
-_BUNDLE = ".repro.tar"
 _WIDEST = 100
 
 
@@ -81,14 +80,15 @@ class _Opener:
 
     def side(self, name: str) -> Side:
         """Return what is known of a run, a manifest or a bundle; raises UsageError, ManifestError."""
+        from repro_tui.bundles.reading import looks_like_bundle
         from repro_tui.manifest.loading import load
         from repro_tui.report.explain import sides
         from repro_tui.runs.catalog import find_run
 
         path = Path(name)
+        if looks_like_bundle(path):
+            return self._bundle(path)
         if path.is_file():
-            if name.endswith(_BUNDLE):
-                return self._bundle(path)
             return sides.of_manifest(load(path), store=self.store, mirrors=self.mirrors)
         return sides.of_run(find_run(self.runs, name), store=self.store, mirrors=self.mirrors)
 
