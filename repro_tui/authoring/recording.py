@@ -20,6 +20,7 @@ from repro_tui.errors import ManifestError, ReproError, UsageError
 from repro_tui.manifest.canonical import digest
 from repro_tui.manifest.editing import Document
 from repro_tui.manifest.loading import LoadedManifest, inspect
+from repro_tui.manifest.placeholders import PLACEHOLDER
 from repro_tui.manifest.record import Record, read_record, write_record
 from repro_tui.pipeline import launch
 from repro_tui.pipeline.plan import Options
@@ -88,6 +89,12 @@ def recorded_seeds(wish: int | Sequence[int], loaded: LoadedManifest) -> tuple[i
             hint=f"add {own}, or change determinism.seed",
         )
     return (own, *(seed for seed in seeds if seed != own))
+
+
+def names_seed(loaded: LoadedManifest) -> bool:
+    """Say whether the seed reaches the task as far as the manifest tells: built-in tasks take it from the job."""
+    words = loaded.manifest.task.command
+    return words is None or any(found[2] == "seed" for word in words for found in PLACEHOLDER.finditer(word))
 
 
 def begin(runs: Path, loaded: LoadedManifest, options: Options) -> tuple[RunDirectory, bool]:

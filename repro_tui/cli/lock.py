@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "code, the environment. What is pinned and still right stays; comments and order of the file stay.",
         allow_abbrev=False,
     )
-    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="a manifest (TOML), loose or not")
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, nargs="?", help="a manifest (TOML), loose or not")
     parser.add_argument(
         "--check", action="store_true",
         help="change nothing, ask nobody; name what is loose or stale, and exit with 1 where anything is",
@@ -53,6 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Lock, or look."""
     parts = _parts(arguments.only)
+    _sort_out(arguments)
     store = store_of(arguments)
     if arguments.check:
         if arguments.upgrade or arguments.dry_run:
@@ -74,6 +75,17 @@ def run(arguments: argparse.Namespace) -> int:
     for note in locked.notes:
         console.say(f"note: {note}")
     return 0
+
+
+def _sort_out(arguments: argparse.Namespace) -> None:
+    """Take the manifest out of `--upgrade MANIFEST`, which the parser takes for a package's name."""
+    names: list[str] = arguments.upgrade or []
+    given: Path | None = arguments.manifest
+    if names and names[-1].endswith(".toml") and (given is None or not given.exists()):
+        arguments.manifest = Path(names[-1])
+        names[-1] = "" if given is None else str(given)
+    if arguments.manifest is None:
+        raise UsageError("which manifest?", where="MANIFEST", hint="repro-tui lock MANIFEST.toml")
 
 
 def _parts(only: list[str]) -> tuple[str, ...]:

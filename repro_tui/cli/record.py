@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
         twice=True,
         jobs=arguments.jobs,
     )
+    if len(seeds) > 1 and not recording.names_seed(loaded):
+        console.say(
+            "note: `{seed}` stands nowhere in task.command: unless the script reads its seed from the job, "
+            "every seed is the same run again"
+        )
     directory, to_run = recording.begin(runs_folder(arguments).absolute(), loaded, options)
     if to_run:
         code = follow(directory, process=worker.spawn(directory), json=False, plain=arguments.plain, quiet=True)
@@ -89,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         console.say(f"all seeds have run already, in {directory.path}")
     found = recording.findings(directory, loaded, arguments.confidence)
-    _say(found, recording.write(loaded, found, directory, force=arguments.force))
+    _say(found, recording.write(loaded, found, directory, force=arguments.force), arguments.manifest)
     return 0
 
 
@@ -104,7 +110,7 @@ def _unfinished(names: list[str], run: Path, code: int) -> ReproError:
     return error
 
 
-def _say(found: Findings, written: Written) -> None:
+def _say(found: Findings, written: Written, manifest: Path) -> None:
     console.say("")
     console.data(f"level: {found.reached}\n")
     for metric in found.metrics:
@@ -115,6 +121,10 @@ def _say(found: Findings, written: Written) -> None:
         console.data(f"  wrote {line}\n")
     for key in written.kept:
         console.data(f"  kept {key}, which is another now (--force replaces it)\n")
+    if len(found.seeds) in {2, 3} and any(metric.absolute for metric in found.metrics):
+        console.say(f"note: {len(found.seeds)} seeds say little, so the tolerance is wide: --seeds 5 narrows it")
+    where = shlex.quote(str(manifest))
+    console.say(f"next: `repro-tui run {where}` verifies it, `repro-tui pack {where}` makes one file of it to share")
 
 
 def _confidence(text: str) -> float:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 
 from repro_tui.manifest.code import builtin_code_digest
 from repro_tui.manifest.loading import LoadedManifest
+from repro_tui.manifest.loose import LOCK_HINT, unpinned_keys
 from repro_tui.manifest.pins import differences, pinned_job
 from repro_tui.manifest.problems import Problem, show
 
 
 def warnings(loaded: LoadedManifest) -> list[Problem]:
     """Return the warnings of a good manifest, in the form of problems."""
-    found = (*_code(loaded), *_record(loaded), *_nothing_expected(loaded))
+    found = (*_unpinned(loaded), *_code(loaded), *_record(loaded), *_nothing_expected(loaded))
     return [Problem(path, loaded.line_of(path), what, allowed, hint) for path, what, allowed, hint in found]
+
+
+def _unpinned(loaded: LoadedManifest) -> Iterator[tuple[str, str, str, str]]:
+    """Tell what a run does without, and checks less for; the code has its own warning."""
+    hint = f"without it a run checks less: {LOCK_HINT.replace('MANIFEST', str(loaded.path))}"
+    keys = {each.key: each for each in unpinned_keys(tomllib.loads(loaded.text))}
+    if "image.manifest_digest" in keys:
+        keys.pop("image.config_digest", None)  # locking pins both
+    yield from ((key, each.found, each.wanted, hint) for key, each in keys.items() if key != "task.code_sha256")
 
 
 def _code(loaded: LoadedManifest) -> Iterator[tuple[str, str, str, str]]:

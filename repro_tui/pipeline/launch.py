@@ -13,6 +13,7 @@ from repro_tui.pipeline.origin import bundle_of
 from repro_tui.pipeline.plan import Options
 from repro_tui.pipeline.series import is_whole, planned
 from repro_tui.runs.directory import Liveness, RunDirectory
+from repro_tui.verify import statistics
 
 MOST_SEEDS = 1000
 
@@ -20,10 +21,12 @@ MOST_SEEDS = 1000
 def prepare(runs: Path, loaded: LoadedManifest, options: Options) -> RunDirectory:
     """Return a new run directory under `runs` with manifest and options; `worker.spawn` then starts it.
 
-    Raises InfrastructureError where it cannot be made, StoreFullError where no space is left.
+    Raises InfrastructureError where it cannot be made or its test needs SciPy, StoreFullError where no space is left.
     """
     if options.seed is None and not options.seeds and loaded.manifest.verify is not None:
         options = replace(options, seeds=series_seeds(loaded.manifest.verify.seeds, loaded))
+    if options.seeds and loaded.manifest.verify is not None and loaded.manifest.verify.test != "every-seed":
+        statistics.require()  # before anything is downloaded
     if (bundle := bundle_of(loaded.path)) is not None:
         options = replace(options, bundle=bundle.name, bundle_sha256=bundle.sha256)
     run = RunDirectory.create(runs, options.experiment)

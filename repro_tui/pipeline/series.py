@@ -209,6 +209,8 @@ class _Series:
         self._done += 1
         self._peak = max(self._peak, state.peak_memory_bytes)
         verdict = state.verdict.value if state.verdict is not None else "died"
+        if each.whole and self._context.options.twice:
+            verdict = "finished"  # it is being recorded, so nothing is to be judged yet
         kept = " (kept from an earlier attempt)" if each.kept else ""
         self._log(f"seed {each.name}: {verdict}{kept} {state.summary}".rstrip())
         failed = not each.whole and not self._context.interrupt.requested

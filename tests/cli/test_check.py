@@ -14,11 +14,14 @@ from repro_tui.manifest.code import builtin_code_digest
 from repro_tui.manifest.schema import manifest_schema
 
 LOCK = b"numpy==2.2.0\n"
+DIGEST = f"sha256:{'0' * 64}"
+HASH = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+"""Of an environment of which nothing is known."""
 GOOD = f"""\
 schema = 1
 experiment = {{ name = "tiny", title = "Tiny", authors = ["A"], licence = "CC0-1.0" }}
-image = {{ recipe = "torch-cpu" }}
-environment = {{ lock = "lock.txt", lock_sha256 = "{hashlib.sha256(LOCK).hexdigest()}" }}
+image = {{ recipe = "torch-cpu", manifest_digest = "{DIGEST}", config_digest = "{DIGEST}" }}
+environment = {{ lock = "lock.txt", lock_sha256 = "{hashlib.sha256(LOCK).hexdigest()}", hash = "{HASH}" }}
 determinism = {{ seed = 1 }}
 splits = {{ train = {{ artifact = "data" }}, test = {{ artifact = "data" }} }}
 
@@ -113,13 +116,22 @@ def test_other_code_and_nothing_expected_are_warnings(folder: Path) -> None:
     assert "warning: vague.toml: expected" in done.stderr
 
 
+def test_pins_that_a_run_does_without_are_warnings(folder: Path) -> None:
+    text = GOOD.replace(f', manifest_digest = "{DIGEST}", config_digest = "{DIGEST}"', "")
+    (folder / "less.toml").write_text(text.replace(f', hash = "{HASH}"', ""))
+    done = run("check", "less.toml", cwd=folder)
+    assert done.returncode == 0
+    assert "warning: less.toml:3: image.manifest_digest" in done.stderr
+    assert "warning: less.toml:4: environment.hash" in done.stderr
+    assert done.stderr.count("checks less: `repro-tui lock less.toml` pins it") == 2
+
+
 def test_a_manifest_that_left_its_record_is_warned_of(folder: Path) -> None:
     from repro_tui.manifest.loading import load
     from repro_tui.manifest.pins import pinned_job
     from repro_tui.manifest.record import Record, RecordedImage, write_record
 
-    digest = f"sha256:{'0' * 64}"
-    image = RecordedImage(manifest_digest=digest, config_digest=digest, diff_ids=[])
+    image = RecordedImage(manifest_digest=DIGEST, config_digest=DIGEST, diff_ids=[])
     job = pinned_job(load(folder / "good.toml"))
     write_record(folder / "record.json", Record(experiment="tiny", job=job, environment={}, image=image))
     pin = hashlib.sha256((folder / "record.json").read_bytes()).hexdigest()

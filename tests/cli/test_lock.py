@@ -57,6 +57,14 @@ def test_json_has_every_change(project: Project, capsys: pytest.CaptureFixture[s
     assert document["files"] == [str(project.path)]
 
 
+def test_upgrade_does_not_take_the_manifest_for_a_package(project: Project) -> None:
+    words = ["lock", "--only", "dependencies", "--dry-run", "--upgrade", str(project.path)]
+    with project.fake_image():
+        assert main(words) == 0
+        assert main([*words, "alpha"]) == 0
+    assert main(["lock", "--upgrade", "alpha"]) == 2
+
+
 @pytest.mark.parametrize("options", [["--only", "everything"], ["--check", "--upgrade"], ["--check", "--dry-run"]])
 def test_what_cannot_be_asked_for(project: Project, options: list[str]) -> None:
     assert lock(project, *options) == 2

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,9 @@ def test_recording_makes_a_manifest_that_is_reproduced(project: Project) -> None
     done = record(project, "--seeds", "2")
     assert done.code == 0, done.err
     assert "level: bitwise" in done.out
+    assert "INCONCLUSIVE" not in done.err, "nothing is judged while it is recorded"
+    assert "2 seeds say little" in done.err
+    assert "next: `repro-tui run " in done.err
     text = project.manifest.read_text()
     assert "# 95 % prediction interval for one further seed, from 2\n" in text
     assert "# the end\n" in text
@@ -197,6 +201,19 @@ def test_a_recording_that_failed_changes_nothing_and_goes_on(project: Project) -
     assert "kept from an earlier attempt" in done.err
     assert "samples = [" in project.manifest.read_text()
     assert len(list(project.runs.iterdir())) == 1
+
+
+def test_a_test_that_needs_scipy_says_so_before_anything_is_begun(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.change("absolute = 0.01", "absolute = 0.01\nsamples = [0.598, 0.602]\nmargin = 0.002")
+    project.manifest.write_text(project.manifest.read_text() + '\n[verify]\nseeds = 2\ntest = "equivalence"\n')
+    monkeypatch.chdir(project.folder)
+    for name in {"scipy", "scipy.stats"}:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["run", "tiny.toml"]) == 3
+    assert "repro-tui[statistics]" in capsys.readouterr().err
+    assert not project.runs.exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def find_about(folder: Folder) -> About:
 
 def slug(text: str) -> str:
     """Return a text as a name that a manifest can hold, "" where nothing of it can be kept."""
-    plain = re.sub(r"[^a-z0-9._-]+", "-", text.lower())
+    letters = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^a-z0-9._-]+", "-", letters)
     return re.sub(r"^[^a-z0-9]+", "", plain)[:64].rstrip("-._")
 
 
