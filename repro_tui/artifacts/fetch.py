@@ -25,9 +25,10 @@ from repro_tui.manifest.models import Artifact, Source
 class Fetcher:
     """Fetches artifacts, wheels and Debian packages; every path returned is checked content of the store.
 
-    `base` is the folder that local paths start from: the manifest's. `debian_mirror` is the address of a Debian mirror
-    (else $REPRO_TUI_DEBIAN_MIRROR). `notify` is told what a person should know, `progress` the bytes so far, the bytes
-    in all (0 where not known) and what is being fetched; both may be called from any thread.
+    `base` is the folder that local paths start from: the manifest's; without `local` no path of this host that a
+    manifest names is looked at. `debian_mirror` is the address of a Debian mirror (else $REPRO_TUI_DEBIAN_MIRROR).
+    `notify` is told what a person should know, `progress` the bytes so far, the bytes in all (0 where not known) and
+    what is being fetched; both may be called from any thread.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Fetcher:
         base: Path,
         offline: bool = False,
         debian_mirror: str | None = None,
+        local: bool = True,
         notify: Callable[[str], None] = lambda _: None,
         progress: Progress = lambda _done, _total, _text: None,
         target: WheelTarget | None = None,
@@ -50,6 +52,7 @@ class Fetcher:
             base=base,
             environ=environment,
             debian_mirror=debian_mirror or environment.get(ENV_DEBIAN_MIRROR) or None,
+            local=local,
             notify=notify,
             progress=throttled(progress),
         )

@@ -140,6 +140,8 @@ class Retrieval:
         )
 
     def _from_local(self, artifact: Artifact, source: LocalSource) -> Path:
+        if not self._context.local:
+            raise SourceUnavailableError("a place on the machine of the bundle's author", hint=MIRROR_HINT)
         found = local.find(self._context.base, source.path, folder=artifact.tree_sha256 is not None)
         if artifact.tree_sha256 is None:
             return self._store.put_file(found, sha256=artifact.sha256 or "", component=artifact.name)

@@ -25,6 +25,7 @@ from repro_tui.manifest.code import builtin_code_files
 from repro_tui.manifest.loading import LoadedManifest
 from repro_tui.manifest.models import Artifact
 from repro_tui.manifest.trees import tree_digest, tree_files
+from repro_tui.runs.words import size
 
 _LEVEL = "up"
 """Stands for each folder above the manifest's that its files are named through."""
@@ -73,12 +74,12 @@ class Gathered:
         """Add a member; `sha256` where the caller knows it of checked bytes. Raises UsageError for an unfit path."""
         if (fault := path_fault(path)) is not None:
             raise UsageError(f"{path!r} cannot be in a bundle: {fault}", where=str(source)[:200], hint="rename it")
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        length = len(source) if isinstance(source, bytes) else source.stat().st_size
         if not sha256:
             sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_file(source)
         kind = media_type or _MEDIA_TYPES.get(PurePosixPath(path).suffix.lower(), "application/octet-stream")
         member = Member(
-            path=path, bytes=size, sha256=sha256, role=role, media_type=kind, name=name, executable=executable
+            path=path, bytes=length, sha256=sha256, role=role, media_type=kind, name=name, executable=executable
         )
         self.contents.setdefault(path, Content(member, source, licence))
 
@@ -221,7 +222,7 @@ def add_image(
         )  # fmt: skip
     _add_layout(found, image)
     size_bytes = sum(content.member.bytes for content in found.contents.values() if content.member.role == "image")
-    say(f"image: {len(image.layers)} layers, {size_bytes / 1e6:.0f} MB")
+    say(f"image: {len(image.layers)} layers, {size(size_bytes)}")
     return "oci"
 
 
@@ -242,10 +243,10 @@ def _add_parts(
         name = f"{wheel.name} {wheel.version}"
         found.add(f"blobs/{sha256}", path, "wheel", name=name, sha256=sha256, media_type="application/zip")
         size_bytes += path.stat().st_size
-    words = f"image: {len(planned.debs)} packages and {len(planned.wheels)} wheels, {size_bytes / 1e6:.0f} MB"
+    words = f"image: {len(planned.debs)} packages and {len(planned.wheels)} wheels, {size(size_bytes)}"
     image = find_image(recipe, lock, store=store)
     if image is not None:
-        words += f" (as layers it would be {sum(layer.size_bytes for layer in image.layers) / 1e6:.0f} MB)"
+        words += f" (as layers it would be {size(sum(layer.size_bytes for layer in image.layers))})"
     say(words)
 
 

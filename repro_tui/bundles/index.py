@@ -18,6 +18,7 @@ from repro_tui.errors import BundleError
 from repro_tui.manifest.canonical import canonical
 from repro_tui.manifest.paths import format_path
 from repro_tui.manifest.trees import tree_digest_of
+from repro_tui.runs.words import printable
 
 NAME = "bundle.json"
 MAX_INDEX_BYTES = 16 << 20
@@ -227,4 +228,4 @@ def shown(path: str) -> str:
 def refused(bundle: Path, member: str, what: str, *, hint: str = ASK) -> BundleError:
     """Return the error for a bundle that is not used, and why; `member` is empty where it is about the whole file."""
     told, where = (f"{member}: {what}", f"{bundle}, member {member}") if member else (what, str(bundle))
-    return BundleError(f"{bundle.name} is refused: {told}", where=where, hint=hint)
+    return BundleError(f"{bundle.name} is refused: {printable(told)}", where=where, hint=hint)

@@ -25,6 +25,7 @@ from repro_tui.manifest.loading import LoadedManifest, load
 from repro_tui.manifest.trees import tree_files
 from repro_tui.pipeline import origin
 from repro_tui.runs.directory import RunDirectory
+from repro_tui.runs.words import size
 
 _SPARE_BYTES = 64 << 20
 _BLOCK_BYTES = 4096
@@ -139,7 +140,7 @@ def _check_space(bundle: reading.Opened, folder: Path) -> None:
     needed, free = bundle.index.size_bytes + entries * _BLOCK_BYTES + _SPARE_BYTES, shutil.disk_usage(folder).free
     if free < needed:
         raise StoreFullError(
-            f"opening {bundle.path.name} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free",
+            f"opening {bundle.path.name} needs {size(needed)}, {size(free)} are free",
             where=str(folder),
             hint="free some space, shrink the store with `repro-tui prune`, or name another with --store",
         )

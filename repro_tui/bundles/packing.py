@@ -26,6 +26,7 @@ from repro_tui.manifest.models import LocalSource
 from repro_tui.report import croissant, rocrate
 from repro_tui.report.model import Report
 from repro_tui.runs.directory import RunDirectory
+from repro_tui.runs.words import size
 
 _CHUNK_BYTES = 1 << 20
 _RUN_ROLES: dict[str, Role] = {
@@ -155,7 +156,7 @@ def _write(target: Path, index: Index, found: Gathered, progress: Progress) -> P
         new.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(new.parent).free) < total + (64 << 20):
             raise StoreFullError(
-                f"the bundle needs {total / 1e6:.0f} MB, {free / 1e6:.0f} MB are free", where=str(new.parent),
+                f"the bundle needs {size(total)}, {size(free)} are free", where=str(new.parent),
                 hint="free some space, write it elsewhere with -o, or leave artifacts out with --exclude",
             )  # fmt: skip
         done = 0

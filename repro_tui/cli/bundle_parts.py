@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from repro_tui.bundles.opening import Bundle
 
 
+_SHOWN = 10
+
+
 def given_bundle(path: Path, store: Path | None) -> Bundle | None:
     """Return the bundle at a path, checked and opened in the store; None for what is no bundle. Raises BundleError."""
     from repro_tui.bundles.reading import looks_like_bundle
@@ -33,6 +36,7 @@ def refuse_what_is_missing(bundle: Bundle, store: Path | None, mirrors: Sequence
     """Raise UsageError where a run from a bundle, without a network, would lack something or ask for one."""
     from repro_tui.artifacts.mirrors import Mirror
     from repro_tui.artifacts.store import Store, default_store_path
+    from repro_tui.runs.words import printable
 
     if bundle.loaded.manifest.resources.network:
         raise UsageError(
@@ -46,9 +50,10 @@ def refuse_what_is_missing(bundle: Bundle, store: Path | None, mirrors: Sequence
         if not any(folder.files(each.sha256 or "") or folder.tree(each.tree_sha256 or "") for folder in folders)
     ]
     if missing:
-        names = ", ".join(f"{each.artifact} ({each.reason})" for each in missing)
+        names = ", ".join(f"{each.artifact} ({each.reason})" for each in missing[:_SHOWN])
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise UsageError(
-            f"not in the bundle: {names}", where=str(bundle.path),
+            f"not in the bundle: {printable(names)}{more}", where=str(bundle.path),
             hint="--online fetches it from the sources that the manifest names; --mirror DIR names a folder with files "
             f"named by digest: {missing[0].sha256 or missing[0].tree_sha256}",
         )  # fmt: skip

@@ -12,7 +12,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
@@ -287,8 +287,8 @@ def test_an_index_of_absurd_size_is_not_read(tmp_path: Path, store: Store, monke
         assert sum(read) <= 1024
 
 
-def counting(real: Callable[[BinaryIO, int], bytes], read: list[int]) -> Callable[[BinaryIO, int], bytes]:
-    def count(file: BinaryIO, size: int) -> bytes:
+def counting(real: Callable[[reading.Hashed, int], bytes], read: list[int]) -> Callable[[reading.Hashed, int], bytes]:
+    def count(file: reading.Hashed, size: int) -> bytes:
         read.append(size)
         return real(file, size)
 

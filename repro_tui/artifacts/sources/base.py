@@ -33,6 +33,8 @@ class Context:
     base: Path
     environ: Mapping[str, str]
     debian_mirror: str | None = None
+    local: bool = True
+    """Whether places on this host count: they do not where somebody else wrote the manifest for another host."""
     notify: Callable[[str], None] = lambda _: None
     progress: Progress = lambda _done, _total, _text: None
     stop: threading.Event = field(default_factory=threading.Event)

@@ -31,6 +31,8 @@ def fetch_commit(url: str, commit: str, folder: Path, context: Context) -> Path:
         raise SourceUnavailableError("there is no git on this host", hint="install git")
     if url.startswith("-"):
         raise SourceUnavailableError("the address begins with a dash")
+    if not context.local and ("://" not in url or url.lower().startswith("file:")):
+        raise SourceUnavailableError("a place on the machine of the bundle's author")
     if "://" not in url and (context.base / url).exists():
         url = str((context.base / url).absolute())
     repository = folder / "repository.git"
