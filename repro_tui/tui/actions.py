@@ -113,6 +113,8 @@ ACTIONS: tuple[Action, ...] = (
            HOME, "Manifests and runs", method="open_chosen", footer=True),
     Action("home.path", "o", "Open path", "Open a manifest, a bundle, a folder or a run directory by its path.",
            HOME, "Manifests and runs", method="ask_path", footer=True),
+    Action("home.new", "n", "New", "Write a manifest from a template: choose one, and answer its questions.",
+           HOME, "Manifests and runs", footer=True),
     Action("home.compare", "c", "Compare", "Mark a run; on another run, put the two side by side.",
            HOME, "Manifests and runs", footer=True),
     Action("home.doctor", "d", "Doctor", "See what this machine can run, and what to do where it cannot.",
@@ -165,7 +167,7 @@ ACTIONS: tuple[Action, ...] = (
     # --- dialogs ------------------------------------------------------------------------------------------------------
     Action("dialog.close", "escape,q", "Close", "Close, and change nothing.",
            ("help", "confirm", "doctor", "report"), "Dialogs", method="close", footer=True, palette=False),
-    Action("prompt.close", "escape", "Close", "Leave everything as it was.", ("find",), "Dialogs",
+    Action("prompt.close", "escape", "Close", "Leave everything as it was.", ("find", "template"), "Dialogs",
            method="close", palette=False),
     Action("dialog.next", "right,down", "Next answer", "Go to the next answer.", ("confirm",), "Dialogs",
            method="next_answer", palette=False),

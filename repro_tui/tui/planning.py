@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from repro_tui.errors import ReproError
@@ -50,7 +51,7 @@ def seeds_text(seeds: Sequence[int]) -> str:
 
 def seeds_words(seeds: Sequence[int]) -> str:
     """Return how many seeds, and which."""
-    if len(seeds) > 1 and all(after == seed + 1 for seed, after in zip(seeds, seeds[1:], strict=False)):
+    if len(seeds) > 1 and all(after == seed + 1 for seed, after in pairwise(seeds)):
         return f"{len(seeds)} ({seeds[0]} to {seeds[-1]})"
     return f"{len(seeds)} ({', '.join(map(str, seeds[:3]))}{' …' * (len(seeds) > 3)})"
 

@@ -117,6 +117,7 @@ TRIALS: dict[str, Trial] = {
     "chart.log-y": Trial(RUN_ENDS, lambda s: re.search("log", _metrics_title(s))),
     "home.open": Trial("home", lambda s: s.scope == "plan"),
     "home.path": Trial("home", lambda s: s.focused == "path"),
+    "home.new": Trial("home", lambda s: s.scope == "template"),
     "home.compare": Trial("home", lambda s: "comparing" in s.text, ("tab",)),
     "home.doctor": Trial("home", lambda s: s.scope == "doctor"),
     "home.refresh": Trial("home", lambda s: s.scope == "home" and "plain-pytorch" in s.text),

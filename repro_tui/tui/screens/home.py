@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.table import Table
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.coordinate import Coordinate
@@ -42,6 +43,7 @@ There is no manifest in {folder}.
 
 What you can do next:
 
+  n   write a manifest from a template
   o   open a manifest, a bundle, a folder or a run directory by its path
   d   ask the doctor what this machine can run
   ?   see every key
@@ -276,6 +278,15 @@ class HomeScreen(Screen[None]):
         else:
             show = partial(self._app.show_plan, opened.manifest, mirrors=opened.mirrors, offline=True)
             self.app.call_from_thread(show)
+
+    @work
+    async def action_new(self) -> None:
+        """Write a manifest from a template, and go to its plan."""
+        from repro_tui.tui.screens.template import TemplateScreen
+
+        made = await self.app.push_screen_wait(TemplateScreen(self._app.opening.folder or Path.cwd()))
+        if made is not None:
+            self._app.show_plan(made)
 
     def action_compare(self) -> None:
         """Mark a run, or compare the marked one with this."""
