@@ -57,7 +57,8 @@ def _sections(report: Report, beside: Beside) -> Iterator[Markup]:
     yield section("Results", *results.checks(report, results=True), id_="results")
     yield results.seeds(report)
     yield results.claims(report)
-    yield section("Curves", *results.curves(beside), id_="curves")
+    if report.series is None:  # its steps would be its seeds, which have a table
+        yield section("Curves", *results.curves(beside), id_="curves")
     yield section("Metrics", *results.metrics(report), id_="metrics")
     yield section("Pins", *results.checks(report, results=False), *setting.pins(report), id_="pins")
     yield section("Inputs", *setting.inputs(beside.manifest), id_="inputs")

@@ -16,6 +16,8 @@ from repro_tui.report.model import Check, Metric, Number, Report, TableReported
 
 MAX_CHARTS = 24
 MAX_COLUMNS = 60
+_FEW_CLASSES = 16
+"""A confusion matrix of more of them is set tighter, so that a sheet of paper holds every column."""
 
 _STATUS = {
     CheckStatus.MATCH: ("good", "✓"),
@@ -192,7 +194,7 @@ def _table(reported: TableReported) -> Markup:
     if matrix:
         shown = [[str(row[0]), *_heated(row[1:], list(columns[1:]), str(row[0]))] for row in rows]
         caption = f"{title}: a row is a true class, a column a predicted one; darker is more of the row."
-        made = table(caption, columns, shown, class_="matrix")
+        made = table(caption, columns, shown, class_="matrix many" if len(columns) > _FEW_CLASSES else "matrix")
     else:
         made = table(f"{title}.", columns, [[str(row[0]), *(_cell(cell) for cell in row[1:])] for row in rows])
     if len(reported.columns) > MAX_COLUMNS:

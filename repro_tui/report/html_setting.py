@@ -14,6 +14,12 @@ from repro_tui.report.markup import Markup, code, element, facts, table
 from repro_tui.report.model import Report
 from repro_tui.runs import words
 
+_PROMISE = {
+    "bitwise": "Two runs with them give the same bits.",
+    "metric": "Two runs with them give the same metrics, within the tolerances.",
+    "statistical": "Two runs with them may differ as two draws of one distribution do.",
+}
+
 
 def pins(report: Report) -> Iterator[Markup]:
     """Yield the identity of everything that ran, and of what came out."""
@@ -65,7 +71,7 @@ def inputs(manifest: Manifest | None) -> Iterator[Markup]:
     if manifest.determinism.data_seed is not None:
         values["data seed"] = manifest.determinism.data_seed
     yield table(
-        f"Hyperparameters and seeds. Two runs promise each other: {manifest.determinism.level}.",
+        f"Hyperparameters and seeds. {_PROMISE[manifest.determinism.level]}",
         ("Name", "Value"),
         [(name, str(value)) for name, value in values.items()],
     )

@@ -10,6 +10,8 @@ from repro_tui.events import CheckStatus, Verdict
 from repro_tui.report.model import Check, Report
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TRAINING = {"train", "evaluate"}
+"""What ended there is told also where a pin had drifted before and decides the verdict."""
 _ENDED_EARLY = {Verdict.FAILED, Verdict.CANCELLED}
 
 
@@ -23,7 +25,8 @@ def render(report: Report) -> str:
     suite = ET.Element("testsuite", name=_xml(report.experiment.name))
     cases = [_case(suite, check) for check in report.checks]
     bad = any(case in {"failure", "error"} for case in cases)
-    if report.verdict in _ENDED_EARLY or (report.verdict is not Verdict.REPRODUCED and not bad):
+    crashed = report.failure is not None and report.failure.stage in _TRAINING
+    if report.verdict in _ENDED_EARLY or crashed or (report.verdict is not Verdict.REPRODUCED and not bad):
         cases.append(_run_itself(suite, report))
     count = {kind: sum(case == kind for case in cases) for kind in ("failure", "error", "skipped")}
     suite.attrib.update(

@@ -10,6 +10,7 @@ from repro_tui.events import CheckResult, CheckStatus, Verdict
 
 RESULTS = frozenset({"metrics", "digests"})
 """Components that say what came out; every other one is a pin of what went in."""
+_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,19 @@ def _passes(check: CheckResult) -> bool:
 def _differs(checks: Sequence[CheckResult]) -> str:
     first = checks[0]
     if first.component not in RESULTS and first.detail:
-        what = f"{first.name}: {first.detail}"
+        what = f"{first.name}: {_beginning(first.detail)}"
     else:
         allowed = f" ({first.tolerance})" if first.tolerance else ""
         what = f"{first.name} is {first.observed or 'unknown'}, expected {first.expected or 'another'}{allowed}"
         if first.component in RESULTS and first.detail:
             what += f": {first.detail}"
     return _sentence(what + _more(checks, "differs", "differ"))
+
+
+def _beginning(detail: str) -> str:
+    """Return the first few of many differences, as many as can be read at a glance; the check has them all."""
+    said = detail.split("; ")
+    return detail if len(said) <= _FEW + 1 else "; ".join(said[:_FEW]) + f"; and {len(said) - _FEW} more"
 
 
 def _open(checks: Sequence[CheckResult]) -> str:

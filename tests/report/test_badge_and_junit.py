@@ -95,3 +95,12 @@ def test_a_check_that_informs_fails_nothing_and_odd_characters_are_replaced() ->
 def test_a_verdict_that_no_check_explains_is_an_error() -> None:
     report = recorded.report("reproduced").model_copy(update={"verdict": Verdict.INCONCLUSIVE, "checks": []})
     assert suite_of(report).get("errors") == "1"
+
+
+def test_a_training_that_crashed_is_told_also_where_a_drifted_pin_decides() -> None:
+    report = recorded.report("failed")
+    drifted = report.checks[0].model_copy(update={"status": CheckStatus.DIFFERS, "required": True})
+    update = {"verdict": Verdict.ENVIRONMENT_DRIFT, "checks": [drifted, *report.checks[1:]]}
+    suite = suite_of(report.model_copy(update=update))
+    assert (suite.get("failures"), suite.get("errors")) == ("1", "1")
+    assert "math domain error" in (suite.findtext(".//error") or "")

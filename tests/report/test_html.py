@@ -183,6 +183,7 @@ def test_page_is_bounded_whatever_a_task_wrote() -> None:
     parsed = Page(page)
     assert "more rows are in report.json" in parsed.text
     assert "Only 60 columns are shown." in parsed.text
+    assert 'class="matrix many"' in page, "set so that a sheet holds them"
     assert "76 more series are not drawn." in parsed.text
 
 
@@ -200,7 +201,9 @@ def test_seeds_of_a_series_are_shown() -> None:
             )
         ],
     )  # fmt: skip
-    parsed = Page(html.render(report.model_copy(update={"series": series})))
+    beside = gather.Beside(series={"test/accuracy": [(1, 0.91), (2, 0.92)]})
+    parsed = Page(html.render(report.model_copy(update={"series": series}), beside))
+    assert "Curves" not in parsed.text, "its steps are no steps of a training"
     assert "Over the seeds" in parsed.text
     assert "the mean in a prediction interval" in parsed.text
     assert "The mean is inside." in parsed.text

@@ -83,6 +83,14 @@ def test_a_pin_that_differs_is_drift_and_named(component: str) -> None:
     assert decision.summary == "Environment hash: OMP_NUM_THREADS is 4, pinned 2."
 
 
+def test_many_differences_are_not_all_in_one_sentence() -> None:
+    keys = [f"key {number} is 1, recorded 2" for number in range(9)]
+    spoilt = check("job", CheckStatus.DIFFERS, name="job", detail="; ".join(keys))
+    assert decide([*GOOD, spoilt]).summary == f"Job: {'; '.join(keys[:3])}; and 6 more."
+    spoilt = check("job", CheckStatus.DIFFERS, name="job", detail="; ".join(keys[:4]))
+    assert decide([*GOOD, spoilt]).summary == f"Job: {'; '.join(keys[:4])}."
+
+
 @pytest.mark.parametrize("component", [*PINS, "digests"])
 def test_only_a_metric_may_be_within_tolerance(component: str) -> None:
     assert decide([check("metrics", CheckStatus.WITHIN_TOLERANCE)]).verdict is Verdict.REPRODUCED

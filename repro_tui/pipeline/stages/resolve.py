@@ -23,6 +23,7 @@ from repro_tui.pipeline.stages.artifacts import fetcher
 from repro_tui.verify.job import describe
 
 _SHOWN = 20
+_FEW = 4
 
 
 def run(context: Context) -> StageResult:
@@ -199,11 +200,13 @@ def _check_job(context: Context) -> None:
     )
     if not differences:
         return
+    more = f"; and {len(differences) - _FEW} more" if len(differences) > _FEW else ""
     error = DriftError(
-        "the job is not the recorded one: " + "; ".join(differences[:_SHOWN]),
+        "the job is not the recorded one: " + "; ".join(differences[:_FEW]) + more,
         component="job",
         where=context.options.manifest,
-        hint="undo the change, or record the changed job anew; --allow-drift runs it all the same",
+        hint="undo the change, or record the changed job anew; --allow-drift runs it all the same; "
+        "`repro-tui diff last` shows the change down to the row or line",
     )
     if context.options.seed is not None and all(path.startswith("determinism.") for path, _, _ in found):
         context.notice("warning", f"{error.message} (going on: --seed asked for it)")
