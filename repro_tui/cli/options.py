@@ -1,14 +1,13 @@
-"""Options that several commands share: the folder of the runs, and which run is meant."""
+"""Options that several commands share: the folder of the runs, which run is meant, sizes."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import argparse
-
     from repro_tui.runs.directory import RunDirectory
 
 ENV_RUNS = "REPRO_TUI_RUNS"
@@ -43,3 +42,13 @@ def chosen_run(arguments: argparse.Namespace) -> RunDirectory:
     from repro_tui.runs.catalog import find_run
 
     return find_run(runs_folder(arguments), arguments.name)
+
+
+def size_bytes(text: str) -> int:
+    """Return a size on the command line, "5 GB", 800MiB or a number of bytes, in bytes; raises ArgumentTypeError."""
+    from repro_tui.manifest.fields import parse_size
+
+    try:
+        return int(parse_size(int(text) if text.isdecimal() else text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from repro_tui.cli import console
 from repro_tui.cli.image_parts import Progress, add_mirrors, add_store, store_of
-from repro_tui.cli.options import add_runs, runs_folder
+from repro_tui.cli.options import add_runs, runs_folder, size_bytes
 
 if TYPE_CHECKING:
     from repro_tui.bundles.packing import Packed
@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--exclude-licence", metavar="PATTERN", action="append", default=[],
         help="leave out artifacts with such a licence, a name or a pattern of the shell's; repeatable",
     )  # fmt: skip
-    parser.add_argument("--max-bytes", metavar="SIZE", type=_size, help='leave out larger artifacts; "500 MB"')
+    parser.add_argument("--max-bytes", metavar="SIZE", type=size_bytes, help='leave out larger artifacts; "500 MB"')
     add_runs(parser)
     add_store(parser)
     add_mirrors(parser)
@@ -109,18 +109,10 @@ def _chosen_run(arguments: argparse.Namespace, loaded: LoadedManifest) -> RunDir
 
 def _tell(packed: Packed) -> None:
     from repro_tui.bundles.index import counted
+    from repro_tui.runs.words import size
 
-    for role, (count, size_bytes) in sorted(counted(packed.index.files).items(), key=lambda each: -each[1][1]):
-        console.say(f"  {size_bytes / 1e6:9.1f} MB  {count:4}  {role}")
+    for role, (count, total) in sorted(counted(packed.index.files).items(), key=lambda each: -each[1][1]):
+        console.say(f"  {size(total):>9}  {count:4}  {role}")
     for each in packed.index.left_out:
         console.say(f"  not in it: {each.artifact} ({each.reason}); it stays pinned")
-    console.say(f"{packed.path}: {packed.size_bytes / 1e6:.1f} MB; run it with:  repro-tui run {packed.path}")
-
-
-def _size(text: str) -> int:
-    from repro_tui.manifest.fields import parse_size
-
-    try:
-        return int(parse_size(int(text) if text.isdecimal() else text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    console.say(f"{packed.path}: {size(packed.size_bytes)}; run it with:  repro-tui run {packed.path}")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from repro_tui.cli import console
+from repro_tui.cli.options import size_bytes
 
 _DEFAULT_DAYS = 30.0
 _DAY_S = 24 * 3600.0
@@ -23,7 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         allow_abbrev=False,
     )
     parser.add_argument("--all", action="store_true", help="remove everything that no live run uses")
-    parser.add_argument("--max-size", metavar="SIZE", type=_size, help='leave at most so much, like "5 GB" or 800MiB')
+    parser.add_argument(
+        "--max-size", metavar="SIZE", type=size_bytes, help='leave at most so much, like "5 GB" or 800MiB'
+    )
     parser.add_argument("--older-than", metavar="DAYS", type=_days, help="remove what was not used for so many days")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be removed")
     parser.add_argument(
@@ -63,15 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
     would = "would free" if arguments.dry_run else "freed"
     console.say(f"{would} {size(pruned.freed_bytes)}, {size(pruned.left_bytes)} left in {store.root}")
     return 0
-
-
-def _size(text: str) -> int:
-    from repro_tui.manifest.fields import parse_size
-
-    try:
-        return int(text) if text.isdigit() else int(parse_size(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _days(text: str) -> float:

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from repro_tui.bundles.index import render
     from repro_tui.bundles.opening import unpack
     from repro_tui.bundles.reading import verify
-    from repro_tui.runs.words import printable
+    from repro_tui.runs.words import printable, size
 
     if arguments.folder is None:
         index = verify(arguments.bundle, Progress())
@@ -48,5 +48,5 @@ def run(arguments: argparse.Namespace) -> int:
     for each in index.left_out:
         digest = each.sha256 or each.tree_sha256
         console.say(printable(f"not in it: {each.artifact} ({each.reason}), {each.bytes} bytes, {digest}"))
-    console.say(f"{arguments.bundle}: {len(index.files)} files as the index says, {index.size_bytes / 1e6:.1f} MB")
+    console.say(f"{arguments.bundle}: {len(index.files)} files as the index says, {size(index.size_bytes)}")
     return 0

@@ -11,6 +11,7 @@ from repro_tui.engines.gpus.discover import discover
 from repro_tui.engines.gpus.select import busy
 from repro_tui.manifest.models import Manifest
 from repro_tui.pipeline.context import Context
+from repro_tui.runs.words import size
 
 _HEADROOM = 1.25
 """A seed may need that much more memory than the first one did."""
@@ -40,7 +41,7 @@ def room(context: Context, peak_memory_bytes: int = 0) -> Room:
     needed = manifest.resources.memory or int(peak_memory_bytes * _HEADROOM)
     free = available_memory()
     if needed and free is not None:
-        found.append((free // needed, f"{free / 1e9:.1f} GB of memory for {needed / 1e9:.2f} GB each"))
+        found.append((free // needed, f"{size(free)} of memory for {size(needed)} each"))
     elif not needed:
         found.append((1, "the memory of one is not known yet"))
     if shares is not None:

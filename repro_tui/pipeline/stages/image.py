@@ -17,6 +17,7 @@ from repro_tui.images.registry.errors import RegistryError
 from repro_tui.pipeline.context import Context, StageResult
 from repro_tui.pipeline.plan import CONFIG_DIGEST, MANIFEST_DIGEST, REFERENCE_DIGEST
 from repro_tui.pipeline.stages.artifacts import Fetching, fetcher, mirrors
+from repro_tui.runs.words import size
 
 
 def run(context: Context) -> StageResult:
@@ -29,7 +30,7 @@ def run(context: Context) -> StageResult:
     size_bytes = sum(layer.size_bytes for layer in context.image.layers)
     return StageResult(
         StageStatus.CACHED if cached else StageStatus.PASSED,
-        f"{context.image.name}, {layers} layers, {size_bytes / 1e6:.0f} MB",
+        f"{context.image.name}, {layers} layers, {size(size_bytes)}",
     )
 
 
