@@ -42,13 +42,12 @@ _EMPTY = """\
 There is no manifest in {folder}.
 
 What you can do next:
-
   n   write a manifest from a template
   o   open a manifest, a bundle, a folder or a run directory by its path
   d   ask the doctor what this machine can run
   ?   see every key
 
-A manifest is a TOML file that pins an experiment; docs/manifest.md describes it.
+A manifest is a TOML file that pins an experiment (docs/manifest.md).\
 """
 
 

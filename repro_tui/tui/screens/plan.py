@@ -221,7 +221,7 @@ class PlanScreen(Screen[None]):
         self.query_one("#title", Static).update(line)
         self.query_one("#start", Button).disabled = not self.ready
         self.query_one("#engine", Button).label = f"Engine: {self.engine or 'by itself'}"
-        own = f"{loaded.manifest.determinism.seed}" if loaded is not None else "the manifest's"
+        own = f"{loaded.manifest.determinism.seed}" if loaded is not None else "-"
         self.query_one("#seed", Button).label = f"Seed: {own if self.seed is None else self.seed}"
         self.query_one("#seeds", Button).label = f"Seeds: {seeds_words(self.series) if self.series else 'one run'}"
         self.query_one("#offline", Button).label = f"Offline: {'yes' if self.offline else 'no'}"
@@ -236,9 +236,7 @@ class PlanScreen(Screen[None]):
                 ("", "", ""), grouped((row.group, row.name, words.short(row.value)) for row in rows)
             )
         else:
-            self._sheet("pins").say(
-                "the manifest has problems: nothing is pinned" if found is not None else "reading …"
-            )
+            self._sheet("pins").say("shown once the manifest is whole" if found is not None else "reading …")
         self._show_needs()
         self._sheet("how").fill(("", ""), list(self._how()))
         self.refresh_bindings()
@@ -279,7 +277,9 @@ class PlanScreen(Screen[None]):
         if answer is not None and answer.name:
             yield "engine", f"{answer.name}: {answer.reason}"
         else:
-            yield "engine", "none that works" if self.blockers else "looking …"
+            faulty = self._found is not None and self._found.loaded is None
+            said = "looked for once the manifest is whole" if faulty else "none that works"
+            yield "engine", said if self.blockers else "looking …"
         took = self._took
         if took is not None:
             spread = f", from {words.duration(took.shortest_s)} to {words.duration(took.longest_s)}"
