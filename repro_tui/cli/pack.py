@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
     from repro_tui.runs.directory import RunDirectory
 
 ENDING = ".repro.tar"
+_PARTS = {
+    "image": ("wheel", "deb", "image", "recipe", "base lock"),
+    "weights": ("weights",),
+    "data": ("data",),
+    "code": ("code",),
+    "recorded run": ("report", "events", "metrics", "environment", "log"),
+    "manifest": ("manifest", "lock", "record", "metadata", "citation", "licence"),
+}
+_MANY = {"wheel": "wheels", "deb": "Debian packages", "weights": "files", "data": "files", "code": "files"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -108,11 +119,25 @@ def _chosen_run(arguments: argparse.Namespace, loaded: LoadedManifest) -> RunDir
 
 
 def _tell(packed: Packed) -> None:
+    """Say what is in it and how large, what is not, and what to do with it; within 80 columns but for names."""
     from repro_tui.bundles.index import counted
     from repro_tui.runs.words import size
 
-    for role, (count, total) in sorted(counted(packed.index.files).items(), key=lambda each: -each[1][1]):
-        console.say(f"  {size(total):>9}  {count:4}  {role}")
+    found = counted(packed.index.files)
+    parts = [
+        (sum(found[role][1] for role in roles if role in found), title, _counts(found, roles))
+        for title, roles in _PARTS.items()
+        if any(role in found for role in roles)
+    ]
+    for total, title, counts in sorted(parts, reverse=True):
+        console.say(f"  {size(total):>9}  {title:<12}  {counts}")
+    console.say(f"  {size(packed.size_bytes):>9}  in all, {len(packed.index.files)} files")
     for each in packed.index.left_out:
-        console.say(f"  not in it: {each.artifact} ({each.reason}); it stays pinned")
-    console.say(f"{packed.path}: {size(packed.size_bytes)}; run it with:  repro-tui run {packed.path}")
+        console.say(f"not in it: {each.artifact} ({each.reason}), {size(each.bytes)}; it stays pinned")
+    console.say(f"run it with:  repro-tui run {shlex.quote(str(packed.path))}")
+
+
+def _counts(found: Mapping[str, tuple[int, int]], roles: Sequence[str]) -> str:
+    """Return how many files of each role there are, in words; of one file the role says enough."""
+    there = [(role, found[role][0]) for role in roles if role in found]
+    return ", ".join(role if count == 1 else f"{count} {_MANY.get(role, f'{role} files')}" for role, count in there)
