@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from repro_tui.artifacts.digests import sha256_file
 from repro_tui.artifacts.mirrors import Mirror
 from repro_tui.artifacts.store import Store
 from repro_tui.errors import DriftError
@@ -106,13 +107,8 @@ class Places:
         for folder in self._layouts:
             path = layout.blob(folder, digest)
             try:
-                if (size_bytes is None or path.stat().st_size <= size_bytes) and _sha256(path) == sha256:
+                if (size_bytes is None or path.stat().st_size <= size_bytes) and sha256_file(path) == sha256:
                     return path
             except OSError:  # pruned meanwhile
                 continue
         return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 from repro_tui.errors import InfrastructureError
 from repro_tui.runs.compare import Pair, read_json
 from repro_tui.runs.directory import RunDirectory
-from repro_tui.runs.words import short, size
+from repro_tui.runs.words import fact, fact_name, short
 from repro_tui.verify import environment
 
 
@@ -72,15 +72,4 @@ def hosts(left: RunDirectory, right: RunDirectory) -> list[Pair]:
     """Return what the probe saw of the two machines, key by key."""
     one, other = (read_json(run.environment).get("host") or {} for run in (left, right))
     names = list(dict.fromkeys([*one, *other]))
-    return [
-        Pair(name.removesuffix("_bytes").replace("_", " "), _show(name, one.get(name)), _show(name, other.get(name)))
-        for name in names
-    ]
-
-
-def _show(name: str, value: Any) -> str:
-    if name.endswith("_bytes") and isinstance(value, int):
-        return size(value)
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+    return [Pair(fact_name(name), fact(name, one.get(name)), fact(name, other.get(name))) for name in names]

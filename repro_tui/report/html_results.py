@@ -11,8 +11,9 @@ from repro_tui.manifest.models import ExpectedMetric
 from repro_tui.report import charts
 from repro_tui.report import series as over_seeds
 from repro_tui.report.gather import Beside
+from repro_tui.report.markdown import number
 from repro_tui.report.markup import Cell, Markup, code, element, facts, section, table, text
-from repro_tui.report.model import Check, Metric, Number, Report, TableReported
+from repro_tui.report.model import Check, Metric, Report, TableReported
 
 MAX_CHARTS = 24
 MAX_COLUMNS = 60
@@ -109,9 +110,9 @@ def claims(report: Report) -> Markup:
         rows.append(
             (
                 f"{claim.split}/{claim.metric}",
-                _number(claim.claimed),
-                _number(claim.observed),
-                f"± {_number(claim.within)}",
+                number(claim.claimed),
+                number(claim.observed),
+                f"± {number(claim.within)}",
                 Cell(f"{sign} {claim.status.value}", kind),
                 claim.source + (f" ({note})" if note else ""),
             )
@@ -166,7 +167,7 @@ def metrics(report: Report) -> Iterator[Markup]:
     """Yield the last values, by class too, and the tables that the task wrote."""
     plain = [metric for metric in report.metrics if metric.label is None]
     if plain:
-        rows = [(metric.name, metric.split, _number(metric.value)) for metric in plain]
+        rows = [(metric.name, metric.split, number(metric.value)) for metric in plain]
         yield table("The last value of each metric.", ("Metric", "Split", "Value"), rows)
     of_classes = [metric for metric in report.metrics if metric.label is not None]
     for split in sorted({metric.split for metric in of_classes}):
@@ -179,7 +180,7 @@ def _by_class(split: str, metrics: Sequence[Metric]) -> Markup:
     names = list(dict.fromkeys(metric.name for metric in metrics))[:MAX_COLUMNS]
     values = {(metric.label, metric.name): metric.value for metric in metrics}
     labels = list(dict.fromkeys(metric.label or "" for metric in metrics))
-    rows = [(label, *(_number(values.get((label, name))) for name in names)) for label in labels]
+    rows = [(label, *(number(values.get((label, name))) for name in names)) for label in labels]
     return table(f"By class, {split} split.", ("Class", *names), rows)
 
 
@@ -219,12 +220,6 @@ def _is_count(cell: object) -> bool:
 
 def _plain(words_: str) -> str:
     return "".join(c if c.isprintable() else " " for c in words_)[:200]
-
-
-def _number(value: Number | None) -> str:
-    if value is None:
-        return "not measured"
-    return value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _cell(cell: Any) -> str:

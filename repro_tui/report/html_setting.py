@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import Any
 
 from repro_tui.manifest.models import Manifest
 from repro_tui.report.gather import Beside
@@ -83,7 +82,7 @@ def environment(report: Report, beside: Beside) -> Iterator[Markup]:
     if engine := report.engine:
         rows.append(("Engine", f"{engine.name} ({engine.host}): {engine.reason}"))
     for key, value in report.host.items():
-        rows.append((key.removesuffix("_bytes").replace("_", " "), _host(key, value)))
+        rows.append((words.fact_name(key), words.fact(key, value)))
     yield facts(rows)
     if report.engine and report.engine.capabilities:
         held = facts(list(report.engine.capabilities.items()))
@@ -112,11 +111,3 @@ def rerun(report: Report) -> Iterator[Markup]:
 
 def _size(count: int | None) -> str:
     return "unknown" if count is None else words.size(count)
-
-
-def _host(key: str, value: Any) -> str:
-    if key.endswith("_bytes") and isinstance(value, int):
-        return words.size(value)
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)

@@ -125,9 +125,9 @@ def _claims(report: Report) -> Iterator[str]:
         [
             (
                 f"{_text(claim.split)}/{_text(claim.metric)}",
-                _number(claim.claimed),
-                _number(claim.observed),
-                _number(claim.within),
+                number(claim.claimed),
+                number(claim.observed),
+                number(claim.within),
                 _WORD[claim.status],
                 _text(claim.source)
                 + ("" if claim.verified else " (not verified)")
@@ -143,7 +143,7 @@ def _metrics(report: Report) -> Iterator[str]:
     if plain:
         yield "## Metrics"
         yield ""
-        rows = [(_text(metric.split), _text(metric.name), _number(metric.value)) for metric in plain]
+        rows = [(_text(metric.split), _text(metric.name), number(metric.value)) for metric in plain]
         yield from _grid(("Split", "Metric", "Value"), rows)
     of_classes = [metric for metric in report.metrics if metric.label is not None]
     for split in sorted({metric.split for metric in of_classes}):
@@ -156,7 +156,7 @@ def _by_class(split: str, metrics: Sequence[Metric]) -> Iterator[str]:
     labels = sorted({metric.label or "" for metric in metrics})
     yield f"### By class, {_text(split)} split"
     yield ""
-    rows = [(_text(label), *(_number(values.get((label, name))) for name in names)) for label in labels]
+    rows = [(_text(label), *(number(values.get((label, name))) for name in names)) for label in labels]
     yield from _grid(("Class", *map(_text, names)), rows)
 
 
@@ -259,7 +259,8 @@ def _value(text: str) -> str:
     return f"`{flat}`" if flat else ""
 
 
-def _number(value: Number | None) -> str:
+def number(value: Number | None) -> str:
+    """Return a value as the report shows it."""
     if value is None:
         return "not measured"
     return value if isinstance(value, str) else f"{value:.6g}"

@@ -49,6 +49,20 @@ def size(count: float) -> str:
     return f"{count:.2f} GB"
 
 
+def fact_name(key: str) -> str:
+    """Return the name of a fact about a host: "memory" for the key `memory_bytes`."""
+    return key.removesuffix("_bytes").replace("_", " ")
+
+
+def fact(key: str, value: Any) -> str:
+    """Return a fact about a host, by its key in the probe's summary, as text; empty for what is not known."""
+    if key.endswith("_bytes") and isinstance(value, int):
+        return size(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
 def status(stage: Stage) -> str:
     """Return the word for where a stage is."""
     if stage.running:

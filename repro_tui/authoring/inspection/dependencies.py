@@ -65,7 +65,7 @@ class Dependencies:
 def find_dependencies(folder: Folder, imported: list[str]) -> Dependencies:
     """Return the dependencies of a project whose code imports these modules."""
     files = tuple(name for name in FILES if name in folder.files and _names_some(folder, name))
-    text = _text(folder, files[0]) if files else ""
+    text = folder.text(files[0], _BYTES) if files else ""
     torch = bool(_TORCH.search(text)) or any(name in {"torch", "torchvision", "transformers"} for name in imported)
     python = _python(folder)
     if not python and files and files[0] in conda.FILES:
@@ -113,15 +113,6 @@ def _python(folder: Folder) -> str:
 
 def _toml(folder: Folder, name: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(_text(folder, name))
+        return tomllib.loads(folder.text(name, _BYTES))
     except (ValueError, RecursionError):
         return {}
-
-
-def _text(folder: Folder, name: str) -> str:
-    if folder.files.get(name, _BYTES + 1) > _BYTES:
-        return ""
-    try:
-        return (folder.root / name).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -88,6 +88,15 @@ class Folder:
             return self.files[relative]
         return sum(size for name, size in self.files.items() if name.startswith(f"{relative}/"))
 
+    def text(self, name: str, limit_bytes: int) -> str:
+        """Return the text of a file; empty where there is none, or a larger one."""
+        if self.files.get(name, limit_bytes + 1) > limit_bytes:
+            return ""
+        try:
+            return (self.root / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
     def is_code(self, relative: str) -> bool:
         """Say whether a file belongs to the code by its name and size."""
         name = relative.rpartition("/")[2]

@@ -40,7 +40,7 @@ class About:
 def find_about(folder: Folder) -> About:
     """Return what the project says of itself."""
     project = project_table(folder)
-    citation = _text(folder, "CITATION.cff")
+    citation = folder.text("CITATION.cff", _BYTES)
     named = project.get("name")
     return About(
         name=slug(named if isinstance(named, str) else folder.root.resolve().name) or "experiment",
@@ -83,14 +83,14 @@ def _licence_of(project: dict[str, Any]) -> str:
 def _licence_text(folder: Folder) -> str:
     for name in folder.files:
         if "/" not in name and name.upper().partition(".")[0] in {"LICENSE", "LICENCE", "COPYING", "UNLICENSE"}:
-            words = " ".join(_text(folder, name).split())
+            words = " ".join(folder.text(name, _BYTES).split())
             return next((spdx for spdx, part in _LICENCES if part.lower() in words.lower()), "")
     return ""
 
 
 def _heading(folder: Folder) -> str:
     for name in ("README.md", "README.rst", "README.txt", "README"):
-        for line in _text(folder, name).splitlines()[:20]:
+        for line in folder.text(name, _BYTES).splitlines()[:20]:
             if (plain := one_line(line.lstrip("#").strip())) and any(letter.isalpha() for letter in plain[:3]):
                 return plain
     return ""
@@ -124,12 +124,3 @@ def _git_user() -> tuple[str, ...]:
         return ()
     name = one_line(asked.stdout)
     return (name,) if asked.returncode == 0 and name else ()
-
-
-def _text(folder: Folder, name: str) -> str:
-    if folder.files.get(name, _BYTES + 1) > _BYTES:
-        return ""
-    try:
-        return (folder.root / name).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
