@@ -40,11 +40,7 @@ def bundle(path: Path) -> Bundle | None:
     from repro_tui.artifacts.store import Store, default_store_path
     from repro_tui.bundles.opening import open_bundle
 
-    store = Store(default_store_path())
-    try:
-        return open_bundle(path, store)
-    finally:
-        store.close()
+    return open_bundle(path, Store(default_store_path()))  # stays claimed while this UI lives: a run of it may begin
 
 
 def start(
