@@ -7,6 +7,7 @@ stdout is data (a report, a list, a log); everything for people goes to stderr. 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from repro_tui.errors import ArtifactUnavailableError, ExitCode, ManifestError, 
 
 ENV_DEBUG = "REPRO_TUI_DEBUG"
 """Set to 1: an error shows its traceback."""
+_WIDEST = 100
 
 
 _standing: list[str] = []
@@ -92,19 +94,45 @@ def guarded(command: Callable[[], int]) -> int:
     return code
 
 
+def columns() -> int:
+    """Return how wide text on stdout is to be: as the terminal, but not wider than is good to read; 80 elsewhere."""
+    return max(40, min(shutil.get_terminal_size().columns, _WIDEST)) if sys.stdout.isatty() else 80
+
+
+def folded(line: str, width: int, indent: int) -> str:
+    """Return a line as several no longer than `width`, all but the first indented; what stands in `` stays whole."""
+    import textwrap
+
+    kept = re.sub(r"`[^`]*`", lambda quoted: quoted.group().replace(" ", "\N{NO-BREAK SPACE}"), line)
+    text = kept.lstrip(" ")
+    lines = textwrap.wrap(
+        text, width, initial_indent=kept[: len(kept) - len(text)], subsequent_indent=" " * indent,
+        break_long_words=False, break_on_hyphens=False, replace_whitespace=False,
+    )  # fmt: skip
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _tell(label: str, text: str) -> None:
+    """Say a part of an error: in lines as long as the terminal is wide, in one for whatever else reads it."""
+    line = f"{label}{text}"
+    if sys.stderr.isatty() and "\n" not in line:
+        line = folded(line, shutil.get_terminal_size().columns, len(label))
+    say(line)
+
+
 def explain(error: ReproError) -> None:
     """Write an error as what, where and what to do."""
-    say(f"error: {error.message}")
+    _tell("error: ", error.message)
     if isinstance(error, ManifestError):
         for problem in error.problems:
             say(_indented(problem))
     if isinstance(error, ArtifactUnavailableError):
         for line in error.tried:
-            say(f"  tried {line}")
+            _tell("  tried ", line)
     if error.where:
         say(f"  where: {error.where}")
     if error.hint:
-        say(f"  hint:  {error.hint}")
+        _tell("  hint:  ", error.hint)
 
 
 def _indented(text: str) -> str:

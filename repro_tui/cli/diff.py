@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +14,6 @@ from repro_tui.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from repro_tui.report.explain.model import Explanation
     from repro_tui.report.explain.sides import Side
-
-_WIDEST = 100
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,8 +59,7 @@ def _text(explanation: Explanation, arguments: argparse.Namespace) -> str:
         return json.dumps(explanation.to_json(), indent=2, ensure_ascii=False) + "\n"
     from repro_tui.report.explain.text import render
 
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
-    return render(explanation, width=max(40, min(columns, _WIDEST)))
+    return render(explanation, width=console.columns())
 
 
 class _Opener:

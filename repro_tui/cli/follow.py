@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Protocol, Self
 
 from repro_tui.cli import console
 from repro_tui.errors import ExitCode, InfrastructureError
-from repro_tui.events import Event
+from repro_tui.events import Event, Verdict
 from repro_tui.runs import words
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import RunReader
@@ -20,6 +21,7 @@ from repro_tui.runs.state import RunState
 _POLL_S = 0.1
 _EXIT_PATIENCE_S = 5.0
 _WORKER_LOG_LINES = 5
+_TO_EXPLAIN = {Verdict.METRICS_DIFFER, Verdict.ENVIRONMENT_DRIFT}
 
 
 class Reporter(Protocol):
@@ -69,7 +71,10 @@ def follow(
         console.data(run.report.read_text(encoding="utf-8"))
     elif not quiet:
         lines = [*series_lines(run), *words.summary(reader.state)]
-        console.data("\n".join(lines) + f"\nreport: {run.report_markdown}\n")
+        lines.append(f"report: {run.report_markdown}")
+        if reader.state.verdict in _TO_EXPLAIN:
+            lines.append(f"why:    repro-tui diff {shlex.quote(str(run.path))}")
+        console.data("\n".join(lines) + "\n")
     return int(reader.state.exit_code or 0)
 
 
@@ -83,6 +88,9 @@ def series_lines(run: RunDirectory) -> Iterator[str]:
     reported = report_json.read(run.report).series
     if reported is not None:
         yield from map(words.printable, series.text(reported))
+        if reported.seeds:
+            first = shlex.quote(str(run.path / reported.seeds[0].run))
+            yield words.printable(f"  one by itself: repro-tui show {first}")
         yield ""
 
 

@@ -57,6 +57,13 @@ def _logs(directory: RunDirectory, stage: str | None) -> list[Path]:
         raise UsageError(
             f"there is no stage {stage!r}", where=str(directory.path), hint=f"there are: {', '.join(sorted(there))}"
         )
+    if stage not in there and (seeds := sorted(each.name for each in directory.seeds.glob("[0-9]*"))):
+        raise UsageError(
+            f"a series has no log of the stage {stage!r}: each of its seeds has one",
+            where=str(directory.path),
+            hint=f"`repro-tui logs {directory.path / 'seeds' / seeds[0]} --stage {stage}`; "
+            f"there are the seeds {', '.join(seeds[:10])}",
+        )
     return [there[stage]] if stage in there else []
 
 

@@ -65,13 +65,16 @@ def _describe(directory: RunDirectory) -> str:
     state = RunReader(directory).read_all()
     lines = [words.printable(f"{directory.id}: {state.title}")]
     if state.engine is not None:
-        lines.append(words.printable(f"  engine {state.engine.engine} ({state.engine.reason})"))
+        engine = words.printable(f"  engine {state.engine.engine} ({state.engine.reason})")
+        lines.append(console.folded(engine, console.columns(), 4))
     for stage in state.stages.values():
         took = words.duration(stage.elapsed_s) if stage.elapsed_s else ""
         what = words.progress(state, stage) if stage.running else words.printable(stage.detail)
         word = words.status(stage) if alive or not stage.running else "died"
         lines.append(f"  {word:9}  {stage.name:11}  {took:>12}  {what}".rstrip())
-    lines += ["", *series_lines(directory), *words.summary(state)]
+    lines += ["", *series_lines(directory)]
+    *table, last = ["", *words.summary(state)]
+    lines += [*table[1:], console.folded(last, console.columns(), 2)]
     if not state.finished:
         lines.append("RUNNING" if alive else f"DIED: the worker is gone without its last word; see {directory.logs}")
     return "\n".join(lines) + "\n"

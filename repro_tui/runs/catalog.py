@@ -78,6 +78,8 @@ def find_run(root: Path, name: str) -> RunDirectory:
     Raises UsageError that lists what there is.
     """
     given = Path(name)
+    if name.startswith(f"last{os.sep}") and (newest := list_runs(root)):
+        given = newest[0].run.path / name.partition(os.sep)[2]
     if os.sep in name and not looks_like_a_run(given) and looks_like_a_run(root / given):
         given = root / given  # one seed of a series: RUN/seeds/7
     if (os.sep in name or name in {".", ".."} or not (root / name).is_dir()) and looks_like_a_run(given):
@@ -89,6 +91,12 @@ def find_run(root: Path, name: str) -> RunDirectory:
     found = exact or [entry.run for entry in runs if name and entry.run.id.startswith(name)]
     if len(found) == 1:
         return found[0]
+    if not found and given.is_file():
+        raise UsageError(
+            f"{name} is a file, and no run",
+            where=str(root),
+            hint=f"`repro-tui --run {name}` runs a manifest or a bundle; `check`, `diff` and `export` read one",
+        )
     known = ", ".join(run.id for run in (found or [entry.run for entry in runs])[:5])
     if found:
         raise UsageError(

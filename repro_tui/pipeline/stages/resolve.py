@@ -205,8 +205,7 @@ def _check_job(context: Context) -> None:
         "the job is not the recorded one: " + "; ".join(differences[:_FEW]) + more,
         component="job",
         where=context.options.manifest,
-        hint="undo the change, or record the changed job anew; --allow-drift runs it all the same; "
-        "`repro-tui diff last` shows the change down to the row or line",
+        hint="undo the change, or record the changed job anew; --allow-drift runs it all the same",
     )
     if context.options.seed is not None and all(path.startswith("determinism.") for path, _, _ in found):
         context.notice("warning", f"{error.message} (going on: --seed asked for it)")
