@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from repro_tui.runs.directory import RunDirectory
 from tests.bundles.conftest import bundle, experiment
 from tests.system.conftest import downloads, pinned
 from tests.system.lab import Lab
+from tests.tui.pilots import idle
 from tests.tui.record import NOW, RECORDED, laboratory, run_id
 from tests.tui.terminal import Terminal
 
@@ -34,6 +36,25 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _seldom_collected() -> Iterator[None]:
+    """Look for garbage seldom, and never among what was imported: that took a third of the time of these tests."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _no_guessing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pilots wait for the event loop, not for the processor."""
+    for module in ("textual.app", "textual.pilot"):
+        monkeypatch.setattr(f"{module}.wait_for_idle", idle)
 
 
 @pytest.fixture

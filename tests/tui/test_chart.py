@@ -13,6 +13,7 @@ from textual.app import App, ComposeResult
 from repro_tui.tui.widgets import chart as chart_module
 from repro_tui.tui.widgets.chart import Chart, Curve
 from repro_tui.tui.widgets.plot import caption, draw, picture
+from tests.tui.pilots import until
 
 
 @dataclass(frozen=True)
@@ -211,5 +212,4 @@ async def test_axis_and_characters_can_be_changed() -> None:
         await pilot.pause()
         assert all(chart.render_line(y).text.isascii() for y in range(10))
         await pilot.resize_terminal(30, 6)
-        await pilot.pause()
-        assert len(chart.render_line(5).text) == 30
+        await until(pilot, lambda: len(chart.render_line(5).text) == 30)

@@ -175,7 +175,9 @@ async def test_a_key_does_what_its_help_says(
 
     def spawn(run: RunDirectory) -> subprocess.Popen[bytes]:
         spawned.append(run.path)
-        return subprocess.Popen(["true"])
+        done = subprocess.Popen(["true"])
+        done.wait()
+        return done
 
     monkeypatch.setattr("repro_tui.pipeline.worker.spawn", spawn)
     monkeypatch.setattr(App, "action_suspend_process", lambda self: suspended.append(1))

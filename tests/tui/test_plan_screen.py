@@ -133,7 +133,9 @@ async def test_a_series_over_seeds(project: Project, monkeypatch: pytest.MonkeyP
 
         def spawn(run: RunDirectory) -> subprocess.Popen[bytes]:
             spawned.append(run)
-            return subprocess.Popen(["true"])
+            done = subprocess.Popen(["true"])
+            done.wait()
+            return done
 
         monkeypatch.setattr("repro_tui.pipeline.worker.spawn", spawn)
         await pilot.press("enter")

@@ -71,7 +71,7 @@ def test_from_home_through_the_plan_to_the_verdict(lab: Lab, open_terminal: Open
 
 
 def test_left_and_come_back_to(lab: Lab, open_terminal: OpenTerminal) -> None:
-    slower(lab)
+    slower(lab, 0.2)
     run = started(lab)
     terminal = at(lab, open_terminal)
     terminal.command([*COMMAND, str(run.path)])

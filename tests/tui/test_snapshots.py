@@ -41,33 +41,28 @@ def place(clock: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recordings]
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("state", [*ENDS, "running", "series-running"])
-async def test_run(state: str, size: str, place: Recordings) -> None:
+@pytest.mark.parametrize("state", [*ENDS, "running", "series-running", "series"])
+async def test_run_and_verdict(state: str, size: str, place: Recordings) -> None:
     async with opened(place.folder, run=place(state), size=SIZES[size]) as pilot:
         await until_text(pilot, WORDS[state])
         await at_rest(pilot)
-        compare(f"run-{state}-{size}.txt", text_of(pilot.app))
-
-
-@pytest.mark.parametrize("pane", ["1", "3", "4", "5"])
-async def test_run_one_pane_at_a_time(pane: str, place: Recordings) -> None:
-    async with opened(place.folder, run=place("running"), size=SMALL) as pilot:
-        await until_text(pilot, "RUNNING", "step 25/60")
-        await pilot.press(pane)
-        await at_rest(pilot)
-        compare(f"run-running-80x24-pane{pane}.txt", text_of(pilot.app))
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("state", [*ENDS, "series"])
-async def test_verdict(state: str, size: str, place: Recordings) -> None:
-    async with opened(place.folder, run=place(state), size=SIZES[size]) as pilot:
-        await until_text(pilot, WORDS[state])
-        await at_rest(pilot)
+        if state != "series":
+            compare(f"run-{state}-{size}.txt", text_of(pilot.app))
+        if state not in {*ENDS, "series"}:
+            return
         await pilot.press("o")
         await until_screen(pilot, "verdict")
         await at_rest(pilot)
         compare(f"verdict-{state}-{size}.txt", text_of(pilot.app))
+
+
+async def test_run_one_pane_at_a_time(place: Recordings) -> None:
+    async with opened(place.folder, run=place("running"), size=SMALL) as pilot:
+        await until_text(pilot, "RUNNING", "step 25/60")
+        for pane in ("1", "3", "4", "5"):
+            await pilot.press(pane)
+            await at_rest(pilot)
+            compare(f"run-running-80x24-pane{pane}.txt", text_of(pilot.app))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -95,14 +90,16 @@ async def test_home(size: str, place: Recordings) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("key", ["question_mark", "q", "x"])
-async def test_dialogs(key: str, size: str, place: Recordings) -> None:
+async def test_dialogs(size: str, place: Recordings) -> None:
     async with opened(place.folder, run=place("running"), size=SIZES[size]) as pilot:
         await until_text(pilot, "RUNNING", "step 25/60")
-        await pilot.press(key)
-        await until_screen(pilot, "help" if key == "question_mark" else "confirm")
-        await at_rest(pilot)
-        compare(f"dialog-{'help' if key == 'question_mark' else key}-{size}.txt", text_of(pilot.app))
+        for key, scope, name in (("question_mark", "help", "help"), ("q", "confirm", "q"), ("x", "confirm", "x")):
+            await pilot.press(key)
+            await until_screen(pilot, scope)
+            await at_rest(pilot)
+            compare(f"dialog-{name}-{size}.txt", text_of(pilot.app))
+            await pilot.press("escape")
+            await until_screen(pilot, "run")
 
 
 SEEN = Preview(

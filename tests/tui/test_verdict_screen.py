@@ -46,7 +46,7 @@ async def test_every_check_with_its_difference(
         text = await all_of_it(pilot)
     for word in ("metric test/accuracy", "digest weights", "bit for bit" if size == WIDE else "same", "match", "job"):
         assert word in text
-    for word in ("By class", "precision", "Confusion matrix", "Where it ran", "embedded", "AMD EPYC", "report.md"):
+    for word in ("By class", "precision", "Confusion matrix", "Where it ran", "embedded", "AMD EPYC", "run directory"):
         assert word in text
 
 
