@@ -19,7 +19,7 @@ from repro_tui.artifacts.retrieval import Retrieval
 from repro_tui.artifacts.sources.apt import ENV_DEBIAN_MIRROR
 from repro_tui.artifacts.sources.base import Context, Progress, throttled
 from repro_tui.artifacts.store import Store, disk_errors
-from repro_tui.manifest.models import Artifact, Source
+from repro_tui.manifest.models import Artifact, GitSource, HubSource, Source
 
 
 class Fetcher:
@@ -79,6 +79,10 @@ class Fetcher:
         Raises ArtifactUnavailableError when none has.
         """
         return self._measuring.measure(name, sources)
+
+    def commit(self, source: GitSource | HubSource, name: str) -> str:
+        """Return the commit that a branch or tag of a source is now; raises ArtifactUnavailableError."""
+        return self._measuring.commit(source, name)
 
     def artifacts(self, artifacts: Sequence[Artifact]) -> list[Path]:
         """Return several artifacts, in order, fetched two at a time; raises as `artifact` does."""

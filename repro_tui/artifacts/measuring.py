@@ -6,6 +6,8 @@ the run which follows fetches nothing again.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +23,12 @@ from repro_tui.artifacts.sources.base import Context, SourceUnavailableError
 from repro_tui.artifacts.sources.download import download
 from repro_tui.artifacts.store import disk_errors, make_folder
 from repro_tui.errors import ArtifactUnavailableError
+from repro_tui.manifest.fields import GIT_COMMIT_PATTERN
 from repro_tui.manifest.models import GitSource, HttpsSource, HubSource, LocalSource, PipSource, Source
 from repro_tui.manifest.trees import chosen_files, tree_digest, tree_files
 
 _LIMIT_BYTES = 256 << 30
+_ANSWER_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,24 @@ class Measuring:
             f"the artifact {name} cannot be pinned: none of its {len(sources)} sources has it",
             tried=tried, where=f"artifacts.{name}.sources", hint=next(filter(None, hints), ""),
         )  # fmt: skip
+
+    def commit(self, source: GitSource | HubSource, name: str) -> str:
+        """Return the commit that a branch or tag is now; raises ArtifactUnavailableError where nobody says."""
+        store, context = self._context.store, self._context
+        try:
+            self._refuse_offline()
+            with disk_errors(store.root), store.scratch() as scratch:
+                if isinstance(source, GitSource):
+                    return git.commit_of(source.url, name, scratch, context)
+                url = hub.revision_address(source.repository, source.repository_type, name, context.environ)
+                answer, headers = scratch / "answer", hub.headers(context.environ)
+                download(url, answer, context, text=source.repository, limit_bytes=_ANSWER_BYTES, headers=headers)
+                return _sha_in(answer)
+        except (SourceUnavailableError, TooLargeError) as error:
+            raise ArtifactUnavailableError(
+                f"nobody says which commit {name!r} is now",
+                tried=[f"{label(source)}: {getattr(error, 'reason', error)}"], hint=getattr(error, "hint", ""),
+            ) from None  # fmt: skip
 
     def _measure(self, source: Source) -> Measured:
         if isinstance(source, LocalSource):
@@ -145,6 +167,16 @@ class Measuring:
     def _refuse_offline(self) -> None:
         if self._offline:
             raise SourceUnavailableError("offline", hint=OFFLINE_HINT)
+
+
+def _sha_in(answer: Path) -> str:
+    try:
+        commit = json.loads(answer.read_bytes())["sha"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        commit = None
+    if not isinstance(commit, str) or not re.fullmatch(GIT_COMMIT_PATTERN, commit):
+        raise SourceUnavailableError("the hub's answer names no commit")
+    return commit
 
 
 def _copy(stream: IO[bytes], out: IO[bytes]) -> None:

@@ -1,25 +1,32 @@
 """Loose manifests: complete but for pins that `repro-tui lock` finds out by itself.
 
-A loose manifest is the same TOML with keys missing: an artifact's digest and size, the lock or its digest, the digest
-of an image reference. It can be checked and locked, and nothing else: a run refuses it, key by key.
+A loose manifest is the same TOML with keys missing: an artifact's digest and size, the commit of its source, the lock
+or its digest, the digest of an image reference. It can be checked and locked, and nothing else: a run refuses it, key
+by key.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro_tui.manifest.fields import IMAGE_HOST, IMAGE_PATH, IMAGE_TAG
+from repro_tui.manifest.fields import GIT_COMMIT_PATTERN, IMAGE_HOST, IMAGE_PATH, IMAGE_TAG
 from repro_tui.manifest.lines import Lines
 from repro_tui.manifest.paths import Part, format_path, lookup
 from repro_tui.manifest.problems import Problem, show
 
 LOCK_HINT = "`repro-tui lock MANIFEST` pins it"
 
+DEFAULT_BRANCHES = {"commit": "HEAD", "revision": "main"}
+"""What is meant where a source names no commit."""
+
+_COMMIT_KEYS = {"git": "commit", "hub": "revision"}
+_COMMIT = re.compile(GIT_COMMIT_PATTERN)
+_BRANCH = re.compile(r"(?![-/])(?!.*(?:\.\.|//|@\{))[A-Za-z0-9._/+@-]{1,200}(?<![./])")
 _PLACEHOLDER = "0" * 64
 _TAG = re.compile(rf"(?:{IMAGE_HOST}/)?{IMAGE_PATH}(?::{IMAGE_TAG})?")
 
@@ -77,6 +84,8 @@ def filled(data: Mapping[str, Any], loose: list[Loose]) -> dict[str, Any]:
                 table["reference"] = f"{table['reference']}@sha256:{_PLACEHOLDER}"
             case "bytes":
                 table["bytes"] = 0
+            case "commit" | "revision":
+                table[key] = _PLACEHOLDER[:40]
             case _:
                 table[key] = _PLACEHOLDER
     return whole
@@ -125,7 +134,20 @@ def _artifacts(data: Mapping[str, Any], resolve: Callable[[str], Path]) -> list[
             found.append(Loose(("artifacts", index, key), "nothing", words))
         if "bytes" not in artifact:
             found.append(Loose(("artifacts", index, "bytes"), "nothing", "its size in bytes"))
+        found += _commits(artifact["sources"], ("artifacts", index, "sources"))
     return found
+
+
+def _commits(sources: list[Any], path: tuple[Part, ...]) -> Iterator[Loose]:
+    """Yield the sources that name a branch or a tag, or nothing, where a commit is wanted."""
+    for index, source in enumerate(sources):
+        key = _COMMIT_KEYS.get(str(source.get("type"))) if isinstance(source, dict) else None
+        if key is None:
+            continue
+        name = source.get(key)
+        if name is None or (isinstance(name, str) and _BRANCH.fullmatch(name) and not _COMMIT.fullmatch(name)):
+            found = "nothing" if name is None else f"{show(name)}, which can move"
+            yield Loose((*path, index, key), found, "a commit: all 40 hexadecimal digits")
 
 
 def _is_folder(artifact: Mapping[str, Any], resolve: Callable[[str], Path]) -> bool:

@@ -14,8 +14,9 @@ import pytest
 from repro_tui.artifacts.fetch import Fetcher
 from repro_tui.artifacts.store import Store
 from repro_tui.errors import ArtifactUnavailableError
-from repro_tui.manifest.models import Artifact
+from repro_tui.manifest.models import Artifact, GitSource, HubSource
 from repro_tui.manifest.trees import tree_digest
+from tests.artifacts.artifact_lab import serving
 
 COMMIT = {
     "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.org", "GIT_COMMITTER_NAME": "A",
@@ -50,6 +51,36 @@ def test_local_files_and_folders(fetcher: Fetcher, tmp_path: Path) -> None:
     assert measured(fetcher, {"type": "local", "path": "data"}) == (whole, 6, True)
     part = tree_digest({"a.csv": folder / "a.csv"})
     assert measured(fetcher, {"type": "local", "path": "data", "files": ["a.csv"]}) == (part, 4, True)
+
+
+def test_what_a_branch_is_now(fetcher: Fetcher, tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=tmp_path, env=COMMIT, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    git("init", "-q", "-b", "trunk", "r")
+    git("-C", "r", "commit", "-q", "--allow-empty", "-m", "one")
+    git("-C", "r", "tag", "-a", "v1", "-m", "v1")
+    git("-C", "r", "commit", "-q", "--allow-empty", "-m", "two")
+    first, second = git("-C", "r", "rev-parse", "HEAD~1"), git("-C", "r", "rev-parse", "HEAD")
+    source = GitSource.model_validate({"type": "git", "url": "r", "commit": "0" * 40})
+    assert [fetcher.commit(source, name) for name in ("trunk", "v1", "HEAD")] == [second, first, second]
+    with pytest.raises(ArtifactUnavailableError) as caught:
+        fetcher.commit(source, "gone")
+    assert "no branch and no tag 'gone'" in caught.value.tried[0]
+
+
+def test_what_a_revision_of_the_hub_is_now(tmp_path: Path) -> None:
+    source = HubSource.model_validate({"type": "hub", "repository": "o/n", "revision": "0" * 40, "path": "x"})
+    with serving() as server:
+        server.add("/api/models/o/n/revision/refs%2Fpr%2F1", b'{"sha": "' + b"a" * 40 + b'"}')
+        server.add("/api/models/o/n/revision/main", b"[]")
+        fetcher = Fetcher(Store(tmp_path / "store"), [], base=tmp_path, environ={"HF_ENDPOINT": server.address})
+        assert fetcher.commit(source, "refs/pr/1") == "a" * 40
+        with pytest.raises(ArtifactUnavailableError) as caught:
+            fetcher.commit(source, "main")
+    assert "names no commit" in caught.value.tried[0]
 
 
 def test_the_first_source_that_has_it_decides(fetcher: Fetcher, tmp_path: Path) -> None:

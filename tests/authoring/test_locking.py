@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 from unittest import mock
@@ -179,6 +180,29 @@ def test_a_folder_that_became_a_file_changes_its_kind_of_pin(project: Project) -
     artifact = load(project.path).manifest.artifact("points")
     assert artifact.sha256 is None
     assert artifact.tree_sha256 is not None
+
+
+def test_a_branch_is_pinned_by_its_commit(project: Project) -> None:
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(
+            ["git", *identity, *words], cwd=project.folder, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init", "-q", "-b", "main", "data")
+    (project.folder / "data/points.csv").write_text("1,2\n")
+    git("-C", "data", "add", ".")
+    git("-C", "data", "commit", "-q", "-m", "one")
+    local, hub = '{ type = "local", path = "points.csv" }', '{ type = "git", url = "data", path = "points.csv" }'
+    project.path.write_text(MANIFEST.replace(local, hub))
+    assert "artifacts.points.sources[0].commit" in {finding.key for finding in project.found()}
+    project.lock(parts=("artifacts",))
+    assert f'path = "points.csv", commit = "{git("-C", "data", "rev-parse", "HEAD")}" }}' in project.path.read_text()
+    assert project.lock(parts=("artifacts",)).changes == ()
+    project.path.write_text(MANIFEST.replace(local, hub.replace(", path", ', commit = "gone", path')))
+    with pytest.raises(ArtifactUnavailableError, match="nobody says which commit 'gone' is now"):
+        project.lock(parts=("artifacts",))
 
 
 # --- requirements that no lock can pin --------------------------------------------------------------------------------

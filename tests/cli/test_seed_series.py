@@ -209,7 +209,7 @@ def test_a_test_that_needs_scipy_says_so_before_anything_is_begun(
     project.change("absolute = 0.01", "absolute = 0.01\nsamples = [0.598, 0.602]\nmargin = 0.002")
     project.manifest.write_text(project.manifest.read_text() + '\n[verify]\nseeds = 2\ntest = "equivalence"\n')
     monkeypatch.chdir(project.folder)
-    for name in {"scipy", "scipy.stats"}:
+    for name in ("scipy", "scipy.stats"):
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["run", "tiny.toml"]) == 3
     assert "repro-tui[statistics]" in capsys.readouterr().err

@@ -179,6 +179,12 @@ KIND = 'kind = "weights"'
             '{ type = "local", path = "test.tsv" }',
             '{ type = "git", url = "u", commit = "main" }',
             "artifacts[2].sources[0].commit",
+            "pins it",
+        ),
+        (
+            '{ type = "local", path = "test.tsv" }',
+            '{ type = "git", url = "u", commit = "HEAD~1" }',
+            "artifacts[2].sources[0].commit",
             "`git rev-parse NAME` prints the commit",
         ),
         (

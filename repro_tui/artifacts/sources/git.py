@@ -7,6 +7,7 @@ attribute of the repository takes part, so the bytes are the ones that were comm
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from repro_tui.artifacts.sources.base import Context, SourceUnavailableError
 from repro_tui.artifacts.sources.clients import Finished, folder_bytes, run_client, without_credentials
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _OPTIONS = (
     "-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never", "-c", "credential.interactive=never",
     "-c", "core.askPass=", "-c", "gc.auto=0", "-c", "fetch.fsckObjects=true",
@@ -47,6 +49,27 @@ def fetch_commit(url: str, commit: str, folder: Path, context: Context) -> Path:
     if _git(repository, context, "cat-file", "-e", f"{commit}^{{commit}}").code != 0:
         raise SourceUnavailableError(f"no branch or tag there holds the commit {commit[:12]}")
     return repository
+
+
+def commit_of(url: str, name: str, folder: Path, context: Context) -> str:
+    """Return the commit that a branch or tag of a repository is now ("HEAD" for its own branch)."""
+    if shutil.which("git", path=context.environ.get("PATH")) is None:
+        raise SourceUnavailableError("there is no git on this host", hint="install git")
+    if url.startswith("-"):
+        raise SourceUnavailableError("the address begins with a dash")
+    if "://" not in url and (context.base / url).exists():
+        url = str((context.base / url).absolute())
+    listing = folder / "refs"
+    asked = _git(folder, context, "ls-remote", "--quiet", "--", url, stdout=listing, text=url)
+    if asked.code != 0:
+        raise SourceUnavailableError(f"git: {asked.reason()}")
+    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    refs = {ref: commit for commit, _, ref in (line.partition("\t") for line in lines)}
+    wanted = ("HEAD",) if name == "HEAD" else (f"refs/heads/{name}", f"refs/tags/{name}^{{}}", f"refs/tags/{name}")
+    commit = next((refs[ref] for ref in wanted if ref in refs), "")
+    if not _COMMIT.fullmatch(commit):
+        raise SourceUnavailableError(f"it has no branch and no tag {name!r}", hint="name a commit by all its digits")
+    return commit
 
 
 def read_blob(repository: Path, commit: str, path: str, target: Path, context: Context, *, limit_bytes: int) -> None:

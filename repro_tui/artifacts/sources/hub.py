@@ -17,6 +17,12 @@ def address(repository: str, repository_type: str, revision: str, path: str, env
     return f"{endpoint}/{kind}{quote(repository)}/resolve/{revision}/{quote(path)}"
 
 
+def revision_address(repository: str, repository_type: str, revision: str, environ: Mapping[str, str]) -> str:
+    """Return the address that says which commit a branch or tag is now."""
+    endpoint = (environ.get(ENV_ENDPOINT) or _DEFAULT_ENDPOINT).rstrip("/")
+    return f"{endpoint}/api/{repository_type}s/{quote(repository)}/revision/{quote(revision, safe='')}"
+
+
 def headers(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the header that carries $HF_TOKEN, which private and gated repositories ask for; it is never printed."""
     token = environ.get(ENV_TOKEN, "").strip()

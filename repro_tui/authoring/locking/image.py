@@ -6,6 +6,8 @@ This goes through the stages of a run, in a run directory that is thrown away; n
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from repro_tui.artifacts.store import Store
 from repro_tui.engines.choose import choose
+from repro_tui.errors import ReproError
 from repro_tui.events import Event, Notice, StageProgress
 from repro_tui.images.model import Image
 from repro_tui.manifest.loading import LoadedManifest
@@ -48,7 +51,7 @@ class _Watched(Context):
         super().emit(event)
         if isinstance(event, Notice):
             self.notify(event.message)
-        elif isinstance(event, StageProgress):
+        elif isinstance(event, StageProgress) and (event.done < event.total or not event.total):
             self.show(event.done, event.total, event.text)
 
 
@@ -81,10 +84,23 @@ def see(
                 # Only this engine starts from the store itself; the others would be given a copy of the image first.
                 wish = "embedded" if manifest.image.dockerfile is None else None
                 context.engine = choose(options.engine, manifest.resources.engine or wish).engine
-            with closing(context.cleanup):
-                context.stage = "image"
-                obtained = image.obtain(context, prepare=probe)
-                if not probe:
-                    return Seen(obtained, None)
-                context.stage = "environment"
-                return Seen(obtained, environment_hash(environment.look(context)))
+            try:
+                with closing(context.cleanup):
+                    context.stage = "image"
+                    obtained = image.obtain(context, prepare=probe)
+                    if not probe:
+                        return Seen(obtained, None)
+                    context.stage = "environment"
+                    return Seen(obtained, environment_hash(environment.look(context)))
+            except ReproError:
+                _keep(run.log(context.stage), notify)
+                raise
+
+
+def _keep(log: Path, notify: Callable[[str], None]) -> None:
+    """Put a log where it outlives the run directory: it says why a build failed."""
+    if log.is_file() and log.stat().st_size:
+        descriptor, kept = tempfile.mkstemp(prefix="repro-tui-lock-", suffix=".log")
+        os.close(descriptor)
+        shutil.copyfile(log, kept)
+        notify(f"the log is kept in {kept}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from repro_tui.artifacts.fetch import Fetcher
+from repro_tui.artifacts.sources.clients import without_credentials
 from repro_tui.artifacts.store import Store
 from repro_tui.authoring.locking.image import Progress, see
 from repro_tui.authoring.locking.resolving import Upgrade, differences, lock_text, resolve
@@ -31,8 +32,9 @@ from repro_tui.images.registry.tags import digest_of_tag
 from repro_tui.manifest.code import builtin_code_digest
 from repro_tui.manifest.editing import Document
 from repro_tui.manifest.loading import load_loose, read_toml
-from repro_tui.manifest.loose import is_tag
-from repro_tui.manifest.models import Manifest
+from repro_tui.manifest.loose import DEFAULT_BRANCHES, is_tag
+from repro_tui.manifest.models import GitSource, HubSource, Manifest, Source
+from repro_tui.manifest.paths import lookup
 from repro_tui.manifest.problems import Problem
 from repro_tui.pipeline.plan import Options
 
@@ -215,7 +217,8 @@ class _Locking:
         for index, artifact in enumerate(artifacts):
             if index not in loose and index not in changed:
                 continue
-            now = changed.get(index) or fetcher.measure(artifact.name, artifact.sources)
+            sources = [self._at_commit(index, place, source, fetcher) for place, source in enumerate(artifact.sources)]
+            now = changed.get(index) or fetcher.measure(artifact.name, sources)
             keys = {key: subject.key(("artifacts", index, key)) for key in ("sha256", "tree_sha256", "bytes")}
             right, wrong = ("tree_sha256", "sha256") if now.is_folder else ("sha256", "tree_sha256")
             pinned = self.document.get(keys[right])
@@ -275,6 +278,19 @@ class _Locking:
         if old != value:
             self.document.set(key, value)
             self.changes.append(Change(key, old, value))
+
+    def _at_commit(self, index: int, place: int, source: Source, fetcher: Fetcher) -> Source:
+        """Return a source with the commit that its branch or tag is now, pinned; any other as it is."""
+        key = {"git": "commit", "hub": "revision"}.get(source.type)
+        path = ("artifacts", index, "sources", place, key or "")
+        if not any(each.path == path for each in self.subject.loose) or not isinstance(source, GitSource | HubSource):
+            return source
+        name = lookup(self.subject.data, path) or DEFAULT_BRANCHES[str(path[-1])]
+        of = without_credentials(source.url) if isinstance(source, GitSource) else source.repository
+        self.notify(f"asking what {name} of {of} is now")
+        commit = fetcher.commit(source, name)
+        self._set(self.subject.key(path), commit)
+        return source.model_copy(update={str(path[-1]): commit})
 
     def _base(self, recipe: Recipe) -> None:
         if recipe.base_lock.is_file():
