@@ -129,6 +129,9 @@ def parse(content: bytes, bundle: Path) -> Index:
         raise refused(bundle, NAME, fault)
     if (fault := _tree_fault(index.files)) is not None:
         raise refused(bundle, NAME, fault)
+    for each in index.left_out:
+        if (each.sha256 is None) == (each.tree_sha256 is None):
+            raise refused(bundle, NAME, f"what it says was left out, {shown(each.artifact)}, needs one digest")
     manifest = index.member(index.manifest.path)
     if manifest is None or manifest.role != "manifest" or manifest.sha256 != index.manifest.sha256:
         raise refused(bundle, NAME, f"its manifest {shown(index.manifest.path)} is not among its members")

@@ -83,7 +83,9 @@ def resume(run: RunDirectory) -> Options:
         raise UsageError(
             "the manifest is not the one that the series began with",
             where=options.manifest,
-            hint=f"restore it from {run.manifest}, or begin a new series",
+            hint=f"`repro-tui check {options.bundle}` opens the bundle again, where it was pruned from the store"
+            if options.bundle
+            else f"restore it from {run.manifest}, or begin a new series",
         )
     number = sum(1 for _ in run.path.glob("events.before-*.jsonl")) + 1
     if run.events.exists():

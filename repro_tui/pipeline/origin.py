@@ -22,6 +22,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 def note(folder: Path, name: str, sha256: str) -> None:
     """Write the note into the folder of an opened bundle; one that belongs to another user is left as it is."""
+    name = name.encode(errors="backslashreplace").decode()
     text = json.dumps({"name": name, "sha256": sha256}) + "\n"
     with suppress(OSError):
         if not (folder / NOTE).is_file() or (folder / NOTE).read_text(encoding="utf-8") != text:

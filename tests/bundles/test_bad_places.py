@@ -17,6 +17,7 @@ from repro_tui.artifacts.store import Store
 from repro_tui.bundles import index, opening
 from repro_tui.bundles.opening import Bundle, open_bundle, unpack
 from repro_tui.errors import ArtifactUnavailableError, BundleError, StoreFullError, UsageError
+from repro_tui.pipeline.origin import bundle_of
 from tests.bundles.experiment import Experiment, Forgery, digest, tree
 
 
@@ -68,6 +69,13 @@ def test_names_do_not_steer_a_terminal(bundle: Path, tmp_path: Path, store: Stor
     assert "six?]0;owned?" in caught.value.message
 
 
+def test_something_left_out_without_a_digest(bundle: Path, tmp_path: Path, store: Store) -> None:
+    forged = Forgery.of(bundle)
+    forged.index["left_out"] = [{"artifact": "x", "bytes": 1, "reason": "so"}]
+    with pytest.raises(BundleError, match="'x', needs one digest"):
+        open_bundle(forged.write(tmp_path / "x.repro.tar"), store)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path, store: Store) -> None:
     os.mkfifo(tmp_path / "x.repro.tar")
     with pytest.raises(BundleError, match="there is no bundle"):
@@ -97,6 +105,11 @@ def test_a_bundle_takes_the_place_of_no_device(experiment: Experiment, tmp_path:
 def test_its_digest_is_that_of_the_bytes_that_were_checked(bundle: Path, tmp_path: Path, store: Store) -> None:
     assert open_bundle(bundle, store).sha256 == digest(bundle)
     assert open_bundle(bundle, store).sha256 == digest(bundle), "also where it is known"
+    odd = tmp_path / os.fsdecode(b"n\xffme.repro.tar")
+    odd.write_bytes(bundle.read_bytes())
+    used = bundle_of(open_bundle(odd, store).manifest)
+    assert used is not None
+    assert (used.name, used.sha256) == ("n\\udcffme.repro.tar", digest(bundle))
 
 
 @pytest.mark.parametrize("what", ["a blob", "a tree", "more", "a link", "a mode"])
