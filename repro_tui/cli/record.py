@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from repro_tui.cli import console
 from repro_tui.cli.options import add_runs, runs_folder
 from repro_tui.cli.run import ENV_DEBIAN_MIRROR, add_jobs, add_seeds
-from repro_tui.errors import ExitCode, ReproError, RunFailedError, UsageError
+from repro_tui.errors import ExitCode, ReproError, RunFailedError
 
 if TYPE_CHECKING:
     from repro_tui.authoring.recording import Findings, Written
@@ -52,17 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
     from repro_tui.artifacts.mirrors import mirrors_from
     from repro_tui.authoring import recording
     from repro_tui.cli.follow import follow
-    from repro_tui.engines.choose import ENGINES
+    from repro_tui.engines.choose import check_name
     from repro_tui.manifest.loading import load
     from repro_tui.pipeline import worker
     from repro_tui.pipeline.plan import Options
     from repro_tui.pipeline.series import is_whole, planned
     from repro_tui.verify import statistics
 
-    if arguments.engine is not None and arguments.engine not in ENGINES:
-        raise UsageError(
-            f"there is no engine {arguments.engine!r}", where="--engine", hint=f"engines: {', '.join(ENGINES)}"
-        )
+    if arguments.engine is not None:
+        check_name(arguments.engine)
     loaded = load(arguments.manifest)
     seeds = recording.recorded_seeds(arguments.seeds or 1, loaded)
     if len(seeds) > 1:

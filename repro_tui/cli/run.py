@@ -96,17 +96,15 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
     """Make the run directory; raises ManifestError before there is one where the manifest has problems."""
     from repro_tui.artifacts.mirrors import mirrors_from
     from repro_tui.cli.bundle_parts import given_bundle, refuse_what_is_missing
-    from repro_tui.engines.choose import ENGINES
+    from repro_tui.engines.choose import check_name
     from repro_tui.manifest.loading import load
     from repro_tui.pipeline import launch
     from repro_tui.pipeline.plan import Options
 
     if arguments.manifest is None:
         raise UsageError("which manifest?", where="MANIFEST", hint="a TOML file, or --resume RUN for a series")
-    if arguments.engine is not None and arguments.engine not in ENGINES:
-        raise UsageError(
-            f"there is no engine {arguments.engine!r}", where="--engine", hint=f"engines: {', '.join(ENGINES)}"
-        )
+    if arguments.engine is not None:
+        check_name(arguments.engine)
     bundle = given_bundle(arguments.manifest, arguments.store)
     loaded = load(arguments.manifest) if bundle is None else bundle.loaded
     mirrors = mirrors_from([*arguments.mirror, *(() if bundle is None else bundle.mirrors)])

@@ -19,10 +19,15 @@ class Choice:
     reason: str
 
 
+def check_name(name: str) -> None:
+    """Raise UsageError for the name of no engine."""
+    if name not in ENGINES:
+        raise UsageError(f"there is no engine {name!r}", where="--engine", hint=f"engines: {', '.join(ENGINES)}")
+
+
 def engine(name: str) -> Engine:
     """Return an engine by name; raises UsageError for one that does not exist."""
-    if name not in ENGINES:
-        raise UsageError(f"there is no engine {name!r}", where="--engine", hint=f"Engines: {', '.join(ENGINES)}")
+    check_name(name)
     return ENGINES[name]()
 
 
