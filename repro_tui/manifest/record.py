@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from repro_tui.errors import ManifestError, StoreFullError
-from repro_tui.files import write_whole
+from repro_tui.files import read_plain, write_whole
 from repro_tui.manifest.paths import format_path
 
 MAX_BYTES = 64 << 20
@@ -68,12 +68,9 @@ def parse_record(text: str | bytes, *, where: str) -> Record:
 def read_record(path: Path) -> Record:
     """Return the record in a file; raises ManifestError where it is missing, too large, or no record."""
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+        content = read_plain(path, MAX_BYTES, follow=True)
     except OSError as error:
         raise ManifestError(f"the record cannot be read: {error.strerror}", where=str(path)) from None
-    if len(content) > MAX_BYTES:
-        raise ManifestError(f"the record is larger than {MAX_BYTES >> 20} MiB", where=str(path))
     return parse_record(content, where=str(path))
 
 

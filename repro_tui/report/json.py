@@ -12,6 +12,8 @@ from repro_tui import files
 from repro_tui.errors import InfrastructureError, StoreFullError
 from repro_tui.report.model import Report
 
+MAX_BYTES = 64 << 20
+
 
 def render(report: Report) -> str:
     """Return the report as JSON text, keys in the order of the model; every number in it is finite."""
@@ -22,9 +24,9 @@ def render(report: Report) -> str:
 def read(path: Path) -> Report:
     """Return the report in a file; raises InfrastructureError where there is none, or another schema's."""
     try:
-        return Report.model_validate_json(path.read_bytes())
+        return Report.model_validate_json(files.read_plain(path, MAX_BYTES, follow=True))
     except OSError as error:
-        raise InfrastructureError(f"there is no report: {error.strerror}", where=str(path)) from None
+        raise InfrastructureError(f"there is no report to read: {error.strerror}", where=str(path)) from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"

@@ -257,6 +257,12 @@ def test_what_is_no_report_is_an_error_with_its_place(tmp_path: Path, content: s
     assert caught.value.where == str(path)
 
 
+def test_a_pipe_in_place_of_a_report_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "report.json")
+    with pytest.raises(InfrastructureError, match="not a plain file"):
+        report_json.read(tmp_path / "report.json")
+
+
 def test_a_full_disk_leaves_the_old_report_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.json"
     report_json.write_whole(path, "old")
