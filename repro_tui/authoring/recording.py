@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from repro_tui.artifacts.digests import sha256_file
-from repro_tui.errors import ManifestError, ReproError, UsageError
+from repro_tui.errors import InfrastructureError, ManifestError, ReproError, UsageError
 from repro_tui.manifest.canonical import digest
 from repro_tui.manifest.editing import Document
 from repro_tui.manifest.loading import LoadedManifest, inspect
@@ -89,6 +89,17 @@ def recorded_seeds(wish: int | Sequence[int], loaded: LoadedManifest) -> tuple[i
             hint=f"add {own}, or change determinism.seed",
         )
     return (own, *(seed for seed in seeds if seed != own))
+
+
+def check_writable(loaded: LoadedManifest) -> None:
+    """Raise ManifestError or InfrastructureError where nothing could be recorded: before the training, not after it."""
+    Document.load(loaded.path).check_writable()
+    folder = loaded.path.absolute().parent
+    if not os.access(folder, os.W_OK):
+        raise InfrastructureError(
+            "the folder may not be written to, and the record belongs beside the manifest", where=str(folder),
+            hint="record a copy of the project",
+        )  # fmt: skip
 
 
 def names_seed(loaded: LoadedManifest) -> bool:

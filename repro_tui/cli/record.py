@@ -15,6 +15,7 @@ from repro_tui.errors import ExitCode, ReproError, RunFailedError
 
 if TYPE_CHECKING:
     from repro_tui.authoring.recording import Findings, Written
+    from repro_tui.manifest.loading import LoadedManifest
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.engine is not None:
         check_name(arguments.engine)
     loaded = load(arguments.manifest)
+    recording.check_writable(loaded)
     seeds = recording.recorded_seeds(arguments.seeds or 1, loaded)
     if len(seeds) > 1:
         statistics.require()
@@ -93,7 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         console.say(f"all seeds have run already, in {directory.path}")
     found = recording.findings(directory, loaded, arguments.confidence)
-    _say(found, recording.write(loaded, found, directory, force=arguments.force), arguments.manifest)
+    _say(found, recording.write(loaded, found, directory, force=arguments.force))
+    _next(loaded, arguments.manifest)
     return 0
 
 
@@ -108,7 +111,15 @@ def _unfinished(names: list[str], run: Path, code: int) -> ReproError:
     return error
 
 
-def _say(found: Findings, written: Written, manifest: Path) -> None:
+def _next(loaded: LoadedManifest, path: Path) -> None:
+    """Say what an author does next; an image that is built anew each time cannot be packed."""
+    where = shlex.quote(str(path))
+    pack = f", `repro-tui pack {where}` makes one file of it to share"
+    packed = pack if loaded.manifest.image.dockerfile is None else ""
+    console.say(f"next: `repro-tui run {where}` verifies it{packed}")
+
+
+def _say(found: Findings, written: Written) -> None:
     console.say("")
     console.data(f"level: {found.reached}\n")
     for metric in found.metrics:
@@ -121,8 +132,6 @@ def _say(found: Findings, written: Written, manifest: Path) -> None:
         console.data(f"  kept {key}, which is another now (--force replaces it)\n")
     if len(found.seeds) in {2, 3} and any(metric.absolute for metric in found.metrics):
         console.say(f"note: {len(found.seeds)} seeds say little, so the tolerance is wide: --seeds 5 narrows it")
-    where = shlex.quote(str(manifest))
-    console.say(f"next: `repro-tui run {where}` verifies it, `repro-tui pack {where}` makes one file of it to share")
 
 
 def _confidence(text: str) -> float:

@@ -203,6 +203,14 @@ def test_a_recording_that_failed_changes_nothing_and_goes_on(project: Project) -
     assert len(list(project.runs.iterdir())) == 1
 
 
+def test_a_manifest_that_cannot_be_written_is_refused_before_the_training(project: Project) -> None:
+    project.manifest.chmod(0o444)
+    done = record(project)
+    assert done.code == 2, done.err
+    assert "read-only" in done.err
+    assert not project.runs.exists()
+
+
 def test_a_test_that_needs_scipy_says_so_before_anything_is_begun(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
