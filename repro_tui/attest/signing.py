@@ -34,7 +34,7 @@ def payload(run: RunDirectory, *, bundle: str | None = None) -> tuple[Report, by
             hint=f"`repro-tui attach {run.id}` waits for it; a run whose worker died is run again",
         )
     content = run.report.read_bytes()
-    report = report_json.read(run.report)
+    report = report_json.parse(content, where=str(run.report))
     for finding in agreement.findings(run, report):
         decides = finding.status is agreement.Status.DIFFERS or (
             finding.status is agreement.Status.NOT_CHECKED and finding.name in {"manifest", "events"}

@@ -24,13 +24,20 @@ def render(report: Report) -> str:
 def read(path: Path) -> Report:
     """Return the report in a file; raises InfrastructureError where there is none, or another schema's."""
     try:
-        return Report.model_validate_json(files.read_plain(path, MAX_BYTES, follow=True))
+        content = files.read_plain(path, MAX_BYTES, follow=True)
     except OSError as error:
         raise InfrastructureError(f"there is no report to read: {error.strerror}", where=str(path)) from None
+    return parse(content, where=str(path))
+
+
+def parse(content: bytes, *, where: str) -> Report:
+    """Return the report that these bytes are; raises InfrastructureError where they are none, or another schema's."""
+    try:
+        return Report.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"
-        raise InfrastructureError(f"this is no report of schema 1: {key}: {first['msg']}", where=str(path)) from None
+        raise InfrastructureError(f"this is no report of schema 1: {key}: {first['msg']}", where=where) from None
 
 
 def write_whole(path: Path, text: str) -> None:
