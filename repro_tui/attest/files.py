@@ -23,7 +23,10 @@ def read_bounded(path: Path, limit_bytes: int, what: str) -> bytes:
         return read_plain(path, limit_bytes, follow=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableError(f"{what} cannot be read: {reason}", where=str(path)) from None
+        hint = (
+            "check the path: it is looked for from the current folder" if isinstance(error, FileNotFoundError) else ""
+        )
+        raise UnreadableError(f"{what} cannot be read: {reason}", where=str(path), hint=hint) from None
 
 
 def parse_json(content: bytes, *, where: str, what: str) -> Any:
@@ -32,7 +35,8 @@ def parse_json(content: bytes, *, where: str, what: str) -> Any:
         return json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         cut = " (it may have been cut off)" if isinstance(error, json.JSONDecodeError) else ""
-        raise UnreadableError(f"{what} is not JSON: {error}{cut}", where=where) from None
+        hint = "verify takes a report.json, an attestation (.dsse.json), a run or a bundle, as it was sent"
+        raise UnreadableError(f"{what} is not JSON: {error}{cut}", where=where, hint=hint) from None
 
 
 def need(extra: str, *packages: str) -> None:

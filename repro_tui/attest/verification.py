@@ -278,7 +278,9 @@ def _stated(stated: Statement, report: Report, content: bytes) -> list[Finding]:
 def _said(key: str, value: Any) -> str:
     if key == "image":
         return str(value.get("manifest_digest")) if isinstance(value, dict) else "no image"
-    return str(value)
+    if value is None:
+        return f"no {key.replace('_', ' ')}"
+    return f"exit code {value}" if key == "exit_code" else str(value)
 
 
 def _report(content: bytes, path: Path) -> Report:

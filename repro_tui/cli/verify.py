@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from repro_tui.attest.verification import Material, Trust, Verification
 
 _SNIFF_BYTES = 1 << 26
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+"""Shown by its beginning, as everywhere; --json has all of it."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -146,19 +150,29 @@ def _text(result: Verification) -> str:
     from repro_tui.runs.words import printable
 
     refused = result.refused
-    lines = [result.word + (f": {refused.name}: {refused.detail}" if refused else f": {_why(result)}"), ""]
-    lines += [f"  {each.name:16}  {each.status.value:11}  {each.detail}" for each in result.findings]
+    said = result.word + (f": {refused.name}: {refused.detail}" if refused else f": {_why(result)}")
+    lines = [console.folded(_line(said), console.columns(), 2) if sys.stdout.isatty() else _line(said), ""]
+    for each in result.findings:
+        place = f"  {each.name:16}  {each.status.value:11}  "
+        lines.append(console.folded(place + _line(each.detail), console.columns(), len(place)))
     if (stated := result.statement) is not None:
-        said = stated.predicate
+        signed = stated.predicate
         lines += [
             "",
-            f"What was signed: {said.verdict} (exit code {said.exit_code})",
-            f"  {said.experiment.get('name')}, run {said.run.get('id')}, finished {said.run.get('finished')}",
-            f"  {said.summary}",
+            f"What was signed: {signed.verdict} (exit code {signed.exit_code})",
+            f"  {signed.experiment.get('name')}, run {signed.run.get('id')}, finished {signed.run.get('finished')}",
+            console.folded(f"  {_line(signed.summary)}", console.columns(), 4),
         ]
     for heading, points in (("This shows:", _shows(result)), ("This does not show:", _not_shown(result))):
-        lines += ["", heading, *(f"  - {point}" for point in points)]
+        lines += ["", heading, *(console.folded(f"  - {point}", console.columns(), 4) for point in points)]
     return printable("\n".join(lines)) + "\n"
+
+
+def _line(text: str) -> str:
+    """Return what somebody else may have written as one line of text."""
+    from repro_tui.runs.words import printable
+
+    return _DIGEST.sub(r"\1…", printable(text).replace("\n", " "))
 
 
 def _why(result: Verification) -> str:

@@ -214,3 +214,11 @@ def test_the_extra_is_named_where_it_is_missing(
     for words in (["sign", "last", "--key", "key.pem"], ["verify", "last"]):
         assert main(words) == 3
         assert "pip install 'repro-tui[sign]'" in capsys.readouterr().err
+
+
+def test_off_a_terminal_it_is_80_columns_wide_but_for_its_first_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "last"]) == 5
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.endswith("Give --key, --allowed-signers or --issuer"), "whole, to be searched for"
+    assert max(map(len, others)) <= 80
+    assert any("sha256:" in line and line.endswith("…") for line in others)
