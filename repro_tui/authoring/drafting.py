@@ -67,6 +67,12 @@ class Draft:
     """What the author should know."""
 
     @property
+    def fixed_seed(self) -> tuple[int, str] | None:
+        """A seed that the code sets itself, and where; None where it sets none."""
+        found = ((seed, f"{name}:{line}") for name, module in self.modules.items() for seed, line in module.seeds)
+        return next(found, None)
+
+    @property
     def reports(self) -> bool:
         """Whether the code tells its metrics in the line format."""
         return any(module.reports for module in self.modules.values())

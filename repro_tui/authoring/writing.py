@@ -193,7 +193,11 @@ def _hyperparameters(made: Draft) -> Iterator[str]:
 
 def _rest(made: Draft) -> Iterator[str]:
     yield "[determinism]"
-    if made.seed is None:
+    if made.seed is None and made.fixed_seed is not None:
+        seed, place = made.fixed_seed
+        words = f"{place} sets it itself; as an option, `{{seed}}` in task.command, it could be verified over seeds"
+        yield f"seed = {seed}  {comment(words)}"
+    elif made.seed is None:
         yield "seed = 0  # the command has no option for it; `{seed}` in task.command would stand for it"
     else:
         yield f"seed = {made.seed}"

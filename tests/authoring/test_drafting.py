@@ -204,6 +204,25 @@ def test_the_lines_to_add_name_what_is_printed(tmp_path: Path) -> None:
     assert 'report("metric", name="accuracy", value=float(acc), split="test")  # after train.py:19' in text
 
 
+@pytest.mark.parametrize(
+    ("printed", "name", "value"),
+    [
+        ('print("Accuracy = %.3f" % model.score(x))', "accuracy", "model.score(x)"),
+        ('print("epoch %d, loss %5.2f" % (e, total / n))', "loss", "total / n"),
+        ('print("f1: {:.3f}".format(score))', "macro_f1", "score"),
+    ],
+)
+def test_metrics_in_older_ways_of_printing(tmp_path: Path, printed: str, name: str, value: str) -> None:
+    text = lines_to_add(draft(make(tmp_path, {"train.py": printed})))
+    assert f'name="{name}", value=float({value})' in text
+
+
+def test_a_seed_that_the_code_sets_itself_is_told(tmp_path: Path) -> None:
+    folder = make(tmp_path, {"train.py": "import torch\nSEED = 7\ntorch.manual_seed(SEED)\n"})
+    text = manifest_text(draft(folder))
+    assert "seed = 7  # train.py:3 sets it itself" in text
+
+
 def test_options_with_several_values_equals_and_modules(tmp_path: Path) -> None:
     script = (
         "import argparse\np = argparse.ArgumentParser()\np.add_argument('--layers', nargs='+', type=int)\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from unittest import mock
@@ -26,29 +25,11 @@ from repro_tui.errors import (
     ManifestError,
     UsageError,
 )
-from repro_tui.images.locks import read_lock
 from repro_tui.manifest.loading import inspect, load
 from repro_tui.manifest.trees import tree_digest
 from tests.authoring.locking_lab import DIGESTS, MANIFEST, Project
 
 pytest.importorskip("uv", reason="a dependency lock is made with uv: pip install 'repro-tui[author]'")
-
-
-CONDA = """\
-name: mine
-channels: [conda-forge]
-dependencies:
-  - python=3.11
-  - conda-forge::alpha=1   # begins so
-  - cudatoolkit=11.8
-  - _libgcc_mutex=0.1=main
-  - pip
-  - pip:
-    - beta==2.0
-    - -c limits.txt
-variables:
-  - gamma
-"""
 
 
 @pytest.fixture
@@ -182,29 +163,6 @@ def test_a_folder_that_became_a_file_changes_its_kind_of_pin(project: Project) -
     assert artifact.tree_sha256 is not None
 
 
-def test_a_branch_is_pinned_by_its_commit(project: Project) -> None:
-    def git(*words: str) -> str:
-        identity = ["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(
-            ["git", *identity, *words], cwd=project.folder, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
-
-    git("init", "-q", "-b", "main", "data")
-    (project.folder / "data/points.csv").write_text("1,2\n")
-    git("-C", "data", "add", ".")
-    git("-C", "data", "commit", "-q", "-m", "one")
-    local, hub = '{ type = "local", path = "points.csv" }', '{ type = "git", url = "data", path = "points.csv" }'
-    project.path.write_text(MANIFEST.replace(local, hub))
-    assert "artifacts.points.sources[0].commit" in {finding.key for finding in project.found()}
-    project.lock(parts=("artifacts",))
-    assert f'path = "points.csv", commit = "{git("-C", "data", "rev-parse", "HEAD")}" }}' in project.path.read_text()
-    assert project.lock(parts=("artifacts",)).changes == ()
-    project.path.write_text(MANIFEST.replace(local, hub.replace(", path", ', commit = "gone", path')))
-    with pytest.raises(ArtifactUnavailableError, match="nobody says which commit 'gone' is now"):
-        project.lock(parts=("artifacts",))
-
-
 # --- requirements that no lock can pin --------------------------------------------------------------------------------
 
 
@@ -247,34 +205,6 @@ def test_pyproject_names_dependencies_too(project: Project) -> None:
     project.path.write_text(MANIFEST.replace("requirements.txt", "pyproject.toml"))
     project.lock()
     assert "alpha==1.0 " in (project.folder / "pyproject.lock.txt").read_text()
-
-
-def test_a_conda_environment_is_read_for_its_python_packages(project: Project) -> None:
-    file = project.folder / "environment.yml"
-    file.write_text(CONDA)
-    (project.folder / "limits.txt").write_text("alpha<1.1\n")
-    project.path.write_text(MANIFEST.replace("requirements.txt", "environment.yml"))
-    locked = project.lock()
-    assert locked.packages == ("+ alpha 1.0", "+ beta 2.0")
-    assert any("left out: cudatoolkit, _libgcc_mutex" in note for note in locked.notes)
-    assert (project.folder / "environment.lock.txt").is_file()
-    file.write_text(CONDA.replace("alpha=1 ", "alpha>=1.1 "))
-    assert "alpha>=1.1 is required, 1.0 is locked" in project.found()[0].words
-    file.write_text(CONDA.replace("alpha=1 ", "alpha=1|2 "))
-    with pytest.raises(ManifestError) as caught:
-        project.lock()
-    (problem,) = caught.value.problems
-    assert problem.startswith(f"{file}:5: 'conda-forge::alpha=1|2' cannot be asked of pip")
-
-
-def test_a_project_that_needs_nothing_has_an_empty_lock(project: Project) -> None:
-    project.require("# nothing but Python")
-    assert project.lock().packages == ()
-    assert project.found() == []
-    assert read_lock(project.folder / "requirements.lock.txt") == ()
-    assert project.lock().changes == ()
-    (project.folder / "requirements.lock.txt").write_text("# cut off\n")
-    assert "is no lock for the image" in project.found()[0].words
 
 
 def test_a_conflict_is_told_in_the_words_of_uv(project: Project) -> None:

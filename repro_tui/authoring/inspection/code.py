@@ -33,6 +33,7 @@ _SECOND = frozenset({"save", "dump", "save_file"})
 _MODELS = frozenset({"from_pretrained", "SentenceTransformer", "snapshot_download", "hf_hub_download", "pipeline"})
 _DATASETS = frozenset({"load_dataset"})
 _BUILDERS = frozenset({"csv", "json", "text", "parquet", "arrow", "imagefolder", "audiofolder", "pandas", "xml"})
+_SEEDING = frozenset({"seed", "manual_seed", "default_rng", "set_seed", "seed_everything", "RandomState", "PRNGKey"})
 _DOWNLOADS = frozenset({"urlretrieve", "urlopen", "download_url", "download_and_extract_archive"})
 _METRIC = re.compile(
     r"(acc(?:uracy)?|f1|macro_f1|precision|recall|auc|auroc|rmse|mse|mae|r2|loss|perplexity|bleu|rouge|score|error)"
@@ -94,6 +95,8 @@ class Module:
     uses: list[Use] = field(default_factory=list)
     imports: set[str] = field(default_factory=set)
     metrics: list[Metric] = field(default_factory=list)
+    seeds: list[tuple[int, int]] = field(default_factory=list)
+    """Seeds that are written out in the code, and their lines."""
     reports: bool = False
     """Whether it speaks the line format."""
     has_main: bool = False
@@ -160,6 +163,7 @@ class _Reader:
     def _call(self, node: ast.Call) -> None:
         last = last_name(node.func)
         keywords = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+        self._seed(node, keywords, last)
         if last == "add_argument" or (last in {"option", "argument"} and isinstance(node.func, ast.Attribute)):
             self._option(node, keywords, last)
         elif last == "print":
@@ -174,6 +178,14 @@ class _Reader:
             self._add("write", node, _written(node, last), last)
         elif last in _READERS:
             self._add("file", node, _first(node, keywords, last), last)
+
+    def _seed(self, node: ast.Call, keywords: Mapping[str, ast.expr], call: str) -> None:
+        given = keywords.get("random_state") or keywords.get("seed")
+        if given is None and call in _SEEDING and node.args:
+            given = node.args[0]
+        value = value_of(given, self._names)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
+            self._module.seeds.append((value, node.lineno))
 
     def _option(self, node: ast.Call, keywords: Mapping[str, ast.expr], call: str) -> None:
         flags = tuple(
@@ -227,12 +239,15 @@ class _Reader:
                 self._add("file", node, part, call)
 
     def _printed(self, node: ast.Call) -> None:
-        """Note numbers that are printed behind a metric's name: `print(f"accuracy: {x}")`, `print("accuracy", x)`."""
+        """Note numbers that are printed behind a metric's name: f"acc: {x}", "acc: %f" % x, print("acc", x)."""
         for argument in node.args:
             if isinstance(argument, ast.JoinedStr):
                 for before, part in zip(argument.values, argument.values[1:], strict=False):
                     if isinstance(part, ast.FormattedValue) and isinstance(before, ast.Constant):
                         self._metric(str(before.value), part.value, node.lineno)
+            elif (template := _template(argument)) is not None:
+                for text, value in zip(_PLACE.split(template[0]), template[1], strict=False):
+                    self._metric(text, value, node.lineno)
         for before, part in zip(node.args, node.args[1:], strict=False):
             if isinstance(before, ast.Constant) and isinstance(before.value, str):
                 self._metric(before.value, part, node.lineno)
@@ -276,6 +291,22 @@ class _Reader:
             value = value_of(node, self._names)
             if isinstance(value, str) and 0 < len(value) <= 1024 and "\n" not in value:
                 self._module.uses.append(Use("literal", value, "", self._module.file, node.lineno, ""))
+
+
+_PLACE = re.compile(r"%[-+ #0]*\d*(?:\.\d+)?[a-zA-Z]|\{[^{}]*\}")
+"""Where a value goes in a text: `%.3f`, `{:.3f}`."""
+
+
+def _template(node: ast.expr) -> tuple[str, list[ast.expr]] | None:
+    """Return the text and the values of `"…%f" % value` and of `"…{}".format(value)`."""
+    match node:
+        case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod(), right=ast.Tuple(elts=values)):
+            return text, values
+        case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod(), right=value):
+            return text, [value]
+        case ast.Call(func=ast.Attribute(value=ast.Constant(value=str(text)), attr="format"), args=values):
+            return text, values
+    return None
 
 
 _HOLDERS = frozenset({"args", "opt", "opts", "options", "arguments", "parsed", "flags", "cfg", "config", "ns", "a"})
