@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -59,5 +61,8 @@ def _row(entry: RunEntry) -> tuple[str, ...]:
 def _table(rows: Sequence[Sequence[str]]) -> str:
     table = [("RUN", "STATUS", "STARTED", "TOOK", "TITLE"), *rows]
     widths = [max(len(row[column]) for row in table) for column in range(5)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    if sys.stdout.isatty():  # a run a line: the end of a title is the least that is missed
+        columns = shutil.get_terminal_size().columns
+        lines = [line if len(line) <= columns else line[: columns - 1] + "…" for line in lines]
     return "\n".join(lines) + "\n"

@@ -91,3 +91,17 @@ def test_what_reads_an_error_from_a_pipe_gets_each_part_in_a_line(project: Proje
 def test_a_line_without_a_place_to_break_is_left_as_it_is() -> None:
     assert console.folded("", 80, 2) == ""
     assert console.folded("  " + "x" * 100 + " y", 80, 4) == "  " + "x" * 100 + "\n    y"
+
+
+def test_on_a_terminal_a_run_is_one_line(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "drift", tmp_path / ("a-run-with-a-long-name-" * 3))
+    reading, writing = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    words = [sys.executable, "-m", "repro_tui", "list", "--runs", str(tmp_path)]
+    subprocess.run(words, stdout=writing, check=True, env=environment)
+    os.close(writing)
+    with os.fdopen(reading, "rb", buffering=0) as screen:
+        lines = screen.read(4096).decode().splitlines()
+    assert len(lines) == 2
+    assert [len(line) for line in lines] == [80, 80]
+    assert lines[1].endswith("…")
