@@ -18,10 +18,12 @@ from repro_tui.bundles.contents import Wish
 from repro_tui.bundles.opening import open_bundle
 from repro_tui.bundles.packing import Packed, pack
 from repro_tui.cli.main import main
-from repro_tui.errors import BundleError, DriftError
+from repro_tui.errors import BundleError, DriftError, UsageError
 from repro_tui.manifest.code import builtin_code_digest, builtin_code_files
 from repro_tui.manifest.loading import load
 from repro_tui.manifest.trees import tree_digest, tree_files
+from repro_tui.pipeline.launch import resume
+from repro_tui.pipeline.plan import Options
 from repro_tui.report import json as report_json
 from repro_tui.runs.catalog import find_run
 from repro_tui.runs.directory import RunDirectory
@@ -233,3 +235,14 @@ def test_the_report_names_the_bundle_and_prune_leaves_it_to_a_detached_run(proje
     text = (run / "report.md").read_text()
     assert f"repro-tui --run '{given.name}'" in text
     assert str(project.folder / "store") not in text
+
+
+def test_a_series_whose_bundle_was_pruned_says_how_to_go_on(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "runs", "tiny")
+    gone = str(tmp_path / "store/derived/bundles" / ("0" * 64) / "experiment/tiny.toml")
+    Options(manifest=gone, experiment="tiny", title="", seeds=(1, 2), bundle="tiny.repro.tar").write(run.options)
+    run.manifest.write_text("schema = 1\n")
+    run.worker_lock.write_text("1\n")
+    with pytest.raises(UsageError) as caught:
+        resume(run)
+    assert "repro-tui check tiny.repro.tar" in caught.value.hint
