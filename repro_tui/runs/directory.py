@@ -232,10 +232,10 @@ class RunDirectory:
 
         Asking again changes nothing, except from in good time to now.
         """
-        if now:
-            with suppress(FileExistsError):
-                self.cancel_now_file.touch(exist_ok=False)
         try:
+            if now:
+                with suppress(FileExistsError):
+                    self.cancel_now_file.touch(exist_ok=False)
             descriptor = os.open(self.cancel_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
             return

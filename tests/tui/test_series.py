@@ -170,3 +170,18 @@ def test_a_seed_run_again_is_a_run_by_itself(
     assert (options.seed, options.seeds, options.gpus) == (21, (), ())
     assert "--seeds 42,21,22" in naming.command(series)
     assert "--seed 21" in naming.command(seed)
+
+
+async def test_a_run_that_cannot_be_written_to_cannot_be_killed_and_says_so(
+    recorded: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = recorded("running")
+    run.request_cancel("somebody")
+    monkeypatch.setattr(RunDirectory, "cancel_now_file", property(lambda self: self.path / "not/there"))
+    async with opened(recorded.folder, run=run) as pilot:
+        await until_text(pilot, "RUNNING")
+        await at_rest(pilot)
+        await pilot.press("x")
+        await until_text(pilot, "Kill it")
+        await pilot.press("k")
+        await until_text(pilot, "the run directory cannot be written")
