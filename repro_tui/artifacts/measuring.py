@@ -29,6 +29,8 @@ from repro_tui.manifest.trees import chosen_files, tree_digest, tree_files
 
 _LIMIT_BYTES = 256 << 30
 _ANSWER_BYTES = 32 << 20
+_NOT_KNOWN = "0" * 12
+"""How a source is labelled whose commit is still to be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ class Measuring:
         except (SourceUnavailableError, TooLargeError) as error:
             raise ArtifactUnavailableError(
                 f"nobody says which commit {name!r} is now",
-                tried=[f"{label(source)}: {getattr(error, 'reason', error)}"], hint=getattr(error, "hint", ""),
+                tried=[f"{label(source).replace(_NOT_KNOWN, name)}: {getattr(error, 'reason', error)}"],
+                hint=getattr(error, "hint", ""),
             ) from None  # fmt: skip
 
     def _measure(self, source: Source) -> Measured:

@@ -187,7 +187,7 @@ def _read(path: Path) -> bytes | Problem:
             return Problem("", None, found, f"{wanted} of at most {MAX_BYTES:,} bytes", "data belongs in artifacts")
         content = path.read_bytes()
     except FileNotFoundError:
-        return Problem("", None, "no such file", wanted, _similar_file(path))
+        return Problem("", None, "no such file", wanted, _similar_file(path) or "`repro-tui init` drafts one")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return Problem("", None, f"a file that cannot be read: {reason}", wanted)
