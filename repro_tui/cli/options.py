@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from repro_tui.runs.directory import RunDirectory
 
 ENV_RUNS = "REPRO_TUI_RUNS"
@@ -46,6 +47,8 @@ def chosen_run(arguments: argparse.Namespace) -> RunDirectory:
 
 def size_bytes(text: str) -> int:
     """Return a size on the command line, "5 GB", 800MiB or a number of bytes, in bytes; raises ArgumentTypeError."""
+    import argparse
+
     from repro_tui.manifest.fields import parse_size
 
     try:
