@@ -13,6 +13,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 from textual.widgets import OptionList
 
 from repro_tui.errors import ReproError
@@ -48,6 +49,14 @@ WIDE, TALL = 100, 32
 DRAW_S, CALM_HEAD_S, CALM_S = 0.25, 1.0, 2.0
 """Between two drawings; of the first line and of the rest when nobody has done anything for `CALM_AFTER_S`."""
 CALM_AFTER_S = 5.0
+
+
+class PinsRead(Message):
+    """What the run's manifest says is read."""
+
+    def __init__(self, found: pinned.Pinned) -> None:
+        super().__init__()
+        self.pinned = found
 
 
 class RunScreen(LogKeys):
@@ -117,12 +126,13 @@ class RunScreen(LogKeys):
     @work(thread=True)
     def _read_manifest(self) -> None:
         """Read what is expected; in a thread, because what checks a manifest takes a moment to load."""
-        found = pinned.read(self.run)
-        self.app.call_from_thread(self._take_pinned, found)
+        self.post_message(PinsRead(pinned.read(self.run)))
 
-    def _take_pinned(self, found: pinned.Pinned) -> None:
-        self.pinned = found
-        self.query_one(Metrics).bands = found.bands
+    def on_pins_read(self, message: PinsRead) -> None:
+        """Take in what is expected; where the screen is being left meanwhile, there is no chart any more."""
+        self.pinned = message.pinned
+        for chart in self.query(Metrics):
+            chart.bands = message.pinned.bands
         self.stale = True
 
     @on(Changed)
