@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from textual.message import Message
+
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.state import MetricKey
 
@@ -25,6 +27,14 @@ class Pinned:
     bands: Mapping[str, Band] = field(default_factory=dict)
     cpus: float | None = None
     memory_bytes: int | None = None
+
+
+class PinsRead(Message):
+    """It is read."""
+
+    def __init__(self, found: Pinned) -> None:
+        super().__init__()
+        self.pinned = found
 
 
 def read(run: RunDirectory) -> Pinned:

@@ -13,7 +13,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.message import Message
 from textual.widgets import OptionList
 
 from repro_tui.errors import ReproError
@@ -49,14 +48,6 @@ WIDE, TALL = 100, 32
 DRAW_S, CALM_HEAD_S, CALM_S = 0.25, 1.0, 2.0
 """Between two drawings; of the first line and of the rest when nobody has done anything for `CALM_AFTER_S`."""
 CALM_AFTER_S = 5.0
-
-
-class PinsRead(Message):
-    """What the run's manifest says is read."""
-
-    def __init__(self, found: pinned.Pinned) -> None:
-        super().__init__()
-        self.pinned = found
 
 
 class RunScreen(LogKeys):
@@ -126,9 +117,9 @@ class RunScreen(LogKeys):
     @work(thread=True)
     def _read_manifest(self) -> None:
         """Read what is expected; in a thread, because what checks a manifest takes a moment to load."""
-        self.post_message(PinsRead(pinned.read(self.run)))
+        self.post_message(pinned.PinsRead(pinned.read(self.run)))
 
-    def on_pins_read(self, message: PinsRead) -> None:
+    def on_pins_read(self, message: pinned.PinsRead) -> None:
         """Take in what is expected; where the screen is being left meanwhile, there is no chart any more."""
         self.pinned = message.pinned
         for chart in self.query(Metrics):
