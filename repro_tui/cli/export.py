@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro_tui.cli import console
-from repro_tui.cli.options import add_runs, runs_folder
+from repro_tui.cli.options import add_runs, report_file, runs_folder
 from repro_tui.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -139,13 +139,7 @@ def _of_run(arguments: argparse.Namespace, directory: RunDirectory) -> None:
 def _report(directory: RunDirectory) -> Report:
     from repro_tui.report import json
 
-    if not directory.report.is_file():
-        raise InfrastructureError(
-            f"{directory.id} has no report",
-            where=str(directory.report),
-            hint="a run has one once it has ended; `repro-tui show` says how far it is",
-        )
-    return json.read(directory.report)
+    return json.read(report_file(directory, directory.report))
 
 
 def _description(form: str, manifest: Manifest, where: str) -> str:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repro_tui.errors import InfrastructureError
+
 if TYPE_CHECKING:
     import argparse
 
@@ -43,6 +45,17 @@ def chosen_run(arguments: argparse.Namespace) -> RunDirectory:
     from repro_tui.runs.catalog import find_run
 
     return find_run(runs_folder(arguments), arguments.name)
+
+
+def report_file(run: RunDirectory, file: Path) -> Path:
+    """Return a form of a run's report, a file in its directory; raises InfrastructureError where there is none yet."""
+    if not file.is_file():
+        raise InfrastructureError(
+            f"{run.id} has no report",
+            where=str(file),
+            hint="a run has one once it has ended; `repro-tui show` without options says how far it is",
+        )
+    return file
 
 
 def size_bytes(text: str) -> int:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from repro_tui.cli import console
-from repro_tui.cli.options import add_run, chosen_run
+from repro_tui.cli.options import add_run, chosen_run, report_file
 from repro_tui.errors import InfrastructureError
 
 if TYPE_CHECKING:
@@ -30,13 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.pins:
         console.data(_pins(directory))
     elif arguments.json or arguments.markdown:
-        report = directory.report if arguments.json else directory.report_markdown
-        if not report.is_file():
-            raise InfrastructureError(
-                f"{directory.id} has no report",
-                where=str(report),
-                hint="a run has one once it has ended; `repro-tui show` without options says how far it is",
-            )
+        report = report_file(directory, directory.report if arguments.json else directory.report_markdown)
         console.data(report.read_text(encoding="utf-8"))
     else:
         console.data(_describe(directory))
