@@ -138,24 +138,24 @@ def main(job: Job) -> None:
 
 def load_checkpoint(job: Job, labels: list[str], settings: Settings) -> tuple[Any, Any]:
     """Return tokenizer and model of the checkpoint folder, the head new; raises TaskError for what cannot be one."""
-    if not (job.model / "config.json").is_file():
-        raise TaskError(f"{job.model} holds no config.json", "task.model names the folder with the checkpoint")
+    if not (job.checkpoint / "config.json").is_file():
+        raise TaskError(f"{job.checkpoint} holds no config.json", "task.model names the folder with the checkpoint")
     try:
         config = AutoConfig.from_pretrained(
-            job.model, num_labels=len(labels), id2label=dict(enumerate(labels)), local_files_only=True
+            job.checkpoint, num_labels=len(labels), id2label=dict(enumerate(labels)), local_files_only=True
         )
         config.label2id = {label: number for number, label in enumerate(labels)}
         if settings.dropout is not None:
             config.update({key: settings.dropout for key in DROPOUT_KEYS if getattr(config, key, None) is not None})
-        tokenizer = AutoTokenizer.from_pretrained(job.model, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(job.checkpoint, local_files_only=True)
         model = AutoModelForSequenceClassification.from_pretrained(
-            job.model, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, local_files_only=True
+            job.checkpoint, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, local_files_only=True
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise TaskError(f"{job.model}: {reason}", "Check that the artifacts of kind weights are all there") from None
+        raise TaskError(f"{job.checkpoint}: {reason}", "Check that the artifacts of kind weights are all there") from None
     if tokenizer.pad_token is None:
-        raise TaskError(f"{job.model}: the tokenizer has no padding token", "Use an encoder checkpoint")
+        raise TaskError(f"{job.checkpoint}: the tokenizer has no padding token", "Use an encoder checkpoint")
     positions = min(getattr(config, "max_position_embeddings", 0) or sys.maxsize, tokenizer.model_max_length)
     if settings.max_length > positions:
         raise TaskError(f"max_length is {settings.max_length}, the model takes {positions} tokens", "Lower it")

@@ -35,7 +35,8 @@ class TaskError(Exception):
 class Job:
     """job.json: one run of one task. Paths are those of the container."""
 
-    model: Path
+    model: Path | None
+    """The folder with the checkpoint, where the task takes one."""
     seed: int
     data_seed: int
     level: str
@@ -46,6 +47,13 @@ class Job:
     splits: Mapping[str, Mapping[str, Any]]
     out: Path
 
+    @property
+    def checkpoint(self) -> Path:
+        """The folder with the checkpoint; raises TaskError where the job names none."""
+        if self.model is None:
+            raise TaskError("the job names no checkpoint", "Set task.model to the folder below /inputs that holds it")
+        return self.model
+
     def settings(self, cls: type[SettingsT]) -> SettingsT:
         """Return the dataclass `cls` filled from the hyperparameters of its fields' names; raises TaskError."""
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # a dataclass by contract
@@ -54,7 +62,11 @@ class Job:
             raise TaskError(
                 f"job.json: hyperparameters lack {', '.join(missing)}", "A job names every one; null is a value"
             )
-        return cls(**{name: self.hyperparameters[name] for name in names})
+        return cls(**{name: _frozen(self.hyperparameters[name]) for name in names})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def load(path: Path) -> Job:
@@ -64,7 +76,7 @@ def load(path: Path) -> Job:
         seed = body["seed"]
         data_seed = body.get("data_seed")
         return Job(
-            model=Path(body["model"]),
+            model=None if body["model"] is None else Path(body["model"]),
             seed=seed,
             data_seed=seed if data_seed is None else data_seed,
             level=body["level"],

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Gt, Lt
 
 from repro_tui import wire
 from repro_tui.tasks.common.batches import Batch
@@ -24,25 +25,49 @@ Inputs = Mapping[str, torch.Tensor]
 """What one forward pass is given: tensors (B, ...) by name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The hyperparameters of the loop; docs/tasks.md documents each with its unit."""
+    """The hyperparameters of the loop, which every task that trains with it has besides its own.
 
-    learning_rate: float
-    epochs: int
-    max_steps: int | None
-    gradient_accumulation_steps: int
-    optimizer: str
-    adam_beta1: float
-    adam_beta2: float
-    adam_epsilon: float
-    weight_decay: float
-    schedule: str
-    warmup_ratio: float
-    max_grad_norm: float | None
-    precision: str
-    select_best_on: str | None
-    evaluate_every: int | None
+    The defaults belong to schema 1 of the manifest: one that leaves a key out goes on meaning the same.
+    """
+
+    learning_rate: Annotated[float, Gt(0)] = 5e-5
+    """Highest learning rate, reached after the warm-up; a factor on the gradient step, without unit."""
+    epochs: Annotated[int, Ge(1)] = 3
+    """Passes over the training split."""
+    max_steps: Annotated[int, Ge(1)] | None = None
+    """Stop after so many optimizer steps, even within an epoch; the schedule ends there too. No limit without it."""
+    train_batch_size: Annotated[int, Ge(1)] = 32
+    """Training examples a forward pass."""
+    gradient_accumulation_steps: Annotated[int, Ge(1)] = 1
+    """Forward passes an optimizer step; the gradient is that of one batch that holds them all."""
+    eval_batch_size: Annotated[int, Ge(1)] = 64
+    """Examples a forward pass in evaluation."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW (decoupled weight decay), or SGD with Nesterov's momentum."""
+    adam_beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Decay of AdamW's running mean of gradients."""
+    adam_beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """Decay of AdamW's running mean of squared gradients."""
+    adam_epsilon: Annotated[float, Gt(0)] = 1e-8
+    """Term in AdamW's denominator."""
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Of SGD; 0 for plain SGD."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """Weight decay of matrices; biases and the scales of norms have none."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate goes after the warm-up: down to 0 in a line or half a cosine, or not at all."""
+    warmup_ratio: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Part of all optimizer steps over which the learning rate rises from 0: a fraction, rounded up to whole steps."""
+    max_grad_norm: Annotated[float, Ge(0)] = 1.0
+    """All gradients together are clipped to this L2 norm; 0 for not at all."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Number format of forward and backward pass; weights are kept in fp32. tf32: fp32 with a GPU's TF32 products."""
+    select_best_on: str | None = None
+    """Keep the checkpoint with the best value of this metric on the validation split. The last one without it."""
+    evaluate_every: Annotated[int, Ge(1)] | None = None
+    """Optimizer steps between two evaluations on the validation split. Once an epoch without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +125,7 @@ def train(
                 scaler.scale(share).backward()
                 step_loss += share.item()
             scaler.unscale_(optimizer)
-            if settings.max_grad_norm is not None:
+            if settings.max_grad_norm > 0:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             learning_rate = schedule.get_last_lr()[0]
             scaler.step(optimizer)
@@ -142,13 +167,22 @@ def predict(
 
 
 def make_optimizer(model: Any, settings: Settings) -> torch.optim.Optimizer:
-    """Return AdamW over the trainable parameters; vectors (biases, norms' scales) do not decay, matrices do."""
+    """Return the optimizer over the trainable parameters; vectors (biases, norms' scales) do not decay, others do."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.momentum > 0,
+            fused=True,
+        )
     return torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ],
+        groups,
         lr=settings.learning_rate,
         betas=(settings.adam_beta1, settings.adam_beta2),
         eps=settings.adam_epsilon,
