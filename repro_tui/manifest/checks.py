@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from repro_tui.manifest.hyperparameters import BUILTIN, Hyperparameters
+from repro_tui.manifest import tasks
+from repro_tui.manifest.declarations import TaskType
 from repro_tui.manifest.lines import Lines
 from repro_tui.manifest.paths import Part, format_path, lookup
 from repro_tui.manifest.placeholders import PLACEHOLDER
@@ -40,7 +41,8 @@ def cross_problems(data: Mapping[str, Any], lines: Lines) -> Iterator[Problem]:
     """Yield the problems between the tables of a parsed manifest."""
     checks = (
         _integers, _variables, _image_lock, _artifact_names, _artifact_paths, _split_artifacts, _split_parts,
-        _task_code, _task_model, _task_splits, _placeholders, _expected_twice, _expected_names, *SEED_CHECKS,
+        _task_name, _task_code, _task_model, _task_splits, _placeholders, _expected_twice,
+        _expected_names, *SEED_CHECKS,
     )  # fmt: skip
     for check in checks:
         for path, found, allowed, hint in check(data):
@@ -53,10 +55,9 @@ _Found = Iterator[tuple[tuple[Part, ...], str, str, str]]
 """(path, found, allowed, hint)"""
 
 
-def builtin_task(data: Mapping[str, Any]) -> type[Hyperparameters] | None:
-    """Return what the built-in task of a parsed manifest takes, None where it has no (known) one."""
-    name = lookup(data, ("task", "name"))
-    return BUILTIN.get(name) if isinstance(name, str) else None
+def builtin_task(data: Mapping[str, Any]) -> TaskType | None:
+    """Return the task that a parsed manifest names, None where it names no (known) one."""
+    return tasks.find_or_none(lookup(data, ("task", "name")))
 
 
 def _integers(data: Mapping[str, Any]) -> _Found:
@@ -159,13 +160,18 @@ def _reference_to_artifact(data: Mapping[str, Any], path: tuple[Part, ...], kind
         yield path, f"{show(name)}, an artifact of kind `{artifact['kind']}`", f"{user} is of kind `{kind}`", ""
     if kind == "code" and "sha256" in artifact and "tree_sha256" not in artifact:
         yield path, f"{show(name)}, a single file", "a folder: an artifact with `tree_sha256`", ""
-    if kind == "data" and "tree_sha256" in artifact and "sha256" not in artifact:
-        yield path, f"{show(name)}, a folder", "a file: an artifact with `sha256`", ""
 
 
 def _split_artifacts(data: Mapping[str, Any]) -> _Found:
     for split in _table(data, "splits"):
-        yield from _reference_to_artifact(data, ("splits", split, "artifact"), "data", "a split")
+        for key in ("artifact", "targets"):
+            yield from _reference_to_artifact(data, ("splits", split, key), "data", "a split")
+
+
+def _task_name(data: Mapping[str, Any]) -> _Found:
+    name = lookup(data, ("task", "name"))
+    if isinstance(name, str) and name not in (known := tasks.names()):
+        yield ("task", "name"), show(name), listing(known), did_you_mean(name, known)
 
 
 def _task_code(data: Mapping[str, Any]) -> _Found:
@@ -194,6 +200,12 @@ def _split_parts(data: Mapping[str, Any]) -> _Found:
 
 def _task_model(data: Mapping[str, Any]) -> _Found:
     model = lookup(data, ("task", "model"))
+    task = builtin_task(data)
+    if task is not None and task.checkpoint == "needed" and model is None:
+        allowed = f"`{task.name}` needs `model`: the folder below /inputs that holds the checkpoint"
+        yield ("task", "model"), "nothing", allowed, ""
+    if task is not None and task.checkpoint == "none" and model is not None:
+        yield ("task", "model"), show(model), f"no `model`: `{task.name}` takes no checkpoint", "leave it out"
     artifacts = [artifact for _, artifact in _artifacts(data)]
     sound = all(isinstance(item.get("path"), str) and item.get("kind") in _KINDS for item in artifacts)
     if not isinstance(model, str) or not sound or len(artifacts) != len(_list(data, "artifacts")):
@@ -211,10 +223,15 @@ def _task_splits(data: Mapping[str, Any]) -> _Found:
     if task is None:
         return
     splits = _table(data, "splits")
-    for name in task.needed_splits:
+    for name in task.splits:
         if name not in splits:
             hint = did_you_mean(name, list(splits))
-            yield ("splits", name), "nothing", f"`{lookup(data, ('task', 'name'))}` needs the split `{name}`", hint
+            yield ("splits", name), "nothing", f"`{task.name}` needs the split `{name}`", hint
+    for name in splits:
+        kind = lookup(data, ("splits", name, "format")) or "tsv"
+        if kind not in task.formats and lookup(data, ("splits", name, "part_of")) is None:
+            found = f"{show(kind)}, which `{task.name}` does not read"
+            yield ("splits", name, "format"), found, listing(task.formats), did_you_mean(kind, task.formats)
     for key in ("select_best_on", "evaluate_every"):
         if key in _table(data, "hyperparameters") and "validation" not in splits:
             yield ("hyperparameters", key), "no split `validation`", f"`{key}` needs the split `validation`", ""
@@ -258,7 +275,7 @@ def _expected_names(data: Mapping[str, Any]) -> _Found:
     hyperparameters = _table(data, "hyperparameters")
     metrics = task.reported_metrics(hyperparameters)
     best = hyperparameters.get("select_best_on")
-    if best in task.metrics and best not in metrics:
+    if isinstance(best, str) and best not in metrics:
         path = ("hyperparameters", "select_best_on")
         yield path, f"{show(best)}, which the task does not report", listing(metrics), did_you_mean(best, metrics)
     for table, key, known in (

@@ -166,10 +166,10 @@ def _validate(data: Mapping[str, Any], lines: Lines) -> tuple[Manifest | None, l
         problems = [problem for problem in problems if not problem.toml_path.startswith("hyperparameters.")]
         prefix = ("hyperparameters",)
         try:
-            task.model_validate(hyperparameters)
+            task.hyperparameters.model_validate(hyperparameters)
         except ValidationError as error:
-            problems += validation_problems(error, task, hyperparameters, lines, prefix)
-        problems += rule_problems(task, hyperparameters, lines, prefix)
+            problems += validation_problems(error, task.hyperparameters, hyperparameters, lines, prefix)
+        problems += rule_problems(task.hyperparameters, hyperparameters, lines, prefix)
     return manifest, problems
 
 

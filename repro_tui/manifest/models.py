@@ -157,17 +157,14 @@ class Task(Table):
     rules = (
         one_of("name", "command", words="a task is a built-in one by `name`, or a `command`: one of the two"),
         needs("command", "code", words="a `command` needs `code`: the name of the artifact that holds its code"),
-        needs(
-            "name", "model", words="a built-in task needs `model`: the folder below /inputs that holds the checkpoint"
-        ),
         excludes("name", "code", words="`code` belongs to a `command`; a built-in task brings its own"),
         excludes(
             "command", "code_sha256", words="`code_sha256` belongs to a built-in task; `code` is pinned as artifact"
         ),
     )
 
-    name: Literal["text_classification"] | None = None
-    """Name of a built-in task."""
+    name: Text | None = None
+    """Name of a built-in task, or of one that an installed package adds."""
     code_sha256: Sha256 | None = None
     """Tree digest of the built-in task's code; `repro-tui check` prints it."""
     command: Annotated[list[Text], Field(min_length=1)] | None = None
@@ -175,7 +172,19 @@ class Task(Table):
     code: Name | None = None
     """Name of the artifact of kind "code" that is mounted at /code, where the command starts."""
     model: InsidePath | None = None
-    """Folder below /inputs that holds the checkpoint; needed by a built-in task."""
+    """Folder below /inputs that holds the checkpoint, for a built-in task that takes one."""
+
+
+Format = Literal[
+    "tsv", "csv", "jsonl", "orange-tab", "parquet", "conll", "squad", "texts", "idx", "image-folder", "image-masks",
+    "voc", "easy-vqa",
+]  # fmt: skip
+"""How a split's file or folder is written; docs/tasks.md says what each is."""
+
+CleaningStep = Literal["nfc", "strip", "collapse-whitespace", "lowercase", "drop-empty", "drop-duplicates"]
+
+_OF_FILES = ("targets", "folder", "listed_in", "format", "text", "text_pair", "label", "columns", "clean")
+"""Keys of a split that say how its artifact is read."""
 
 
 class Split(Table):
@@ -189,13 +198,19 @@ class Split(Table):
             words="`fraction`, `seed` and `stratified` go with `part_of`",
         ),
         excludes(
-            "part_of", "format", "text", "text_pair", "label",
-            words="`format`, `text`, `text_pair`, `label` go with `artifact`; `part_of` takes those of its split",
+            "part_of", *_OF_FILES,
+            words="keys that say how a file is read go with `artifact`; `part_of` takes those of its split",
         ),
     )  # fmt: skip
 
     artifact: Name | None = None
     """Name of the artifact that holds the split."""
+    targets: Name | None = None
+    """Name of the artifact that holds what is to be predicted, where that is not `artifact` itself."""
+    folder: InsidePath | None = None
+    """Folder of the artifact (a folder) that holds the split; all of it without this."""
+    listed_in: InsidePath | None = None
+    """File of the artifact (a folder) that lists the examples of the split."""
     part_of: Name | None = None
     """Name of the split from which this one is drawn, and taken away."""
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -208,14 +223,20 @@ class Split(Table):
     """Keep the first so many examples only (a cut, to be said in the description)."""
     examples: Annotated[int, Field(ge=1)] | None = None
     """How many examples there must be; a check."""
-    format: Literal["tsv", "csv", "jsonl", "orange-tab"] = "tsv"
-    """How the file is written."""
+    classes: dict[str, Annotated[int, Field(ge=0)]] | None = None
+    """How many examples of each class there must be; a check."""
+    format: Format = "tsv"
+    """How the file or folder is written; each built-in task says which it reads."""
     text: Annotated[int, Field(ge=0)] | Text = "text"
     """Column of the text, by name, or by number from 0 where the file has no header."""
     text_pair: Annotated[int, Field(ge=0)] | Text | None = None
     """Column of the second text, where the task is about pairs."""
     label: Annotated[int, Field(ge=0)] | Text = "label"
     """Column of the class."""
+    columns: dict[Name, Annotated[int, Field(ge=0)] | Text] | None = None
+    """Further columns by what they are to the task."""
+    clean: list[CleaningStep] | None = None
+    """What is done to texts, in this order, before anything is counted, drawn or cut."""
 
 
 class Determinism(Table):
@@ -367,7 +388,7 @@ class Manifest(Table):
     """What is run."""
     splits: dict[Name, Split] = Field(default_factory=dict)
     """The splits by name: `train`, `validation`, `test`."""
-    hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    hyperparameters: dict[str, str | int | float | bool | list[str | int | float]] = Field(default_factory=dict)
     """Of the built-in task, or whatever the command's placeholders name."""
     determinism: Determinism
     """Seeds, and how far two runs may be apart."""

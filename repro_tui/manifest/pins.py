@@ -7,11 +7,11 @@ from typing import Any
 
 from repro_tui.manifest.canonical import canonical, digest
 from repro_tui.manifest.code import builtin_code_digest
-from repro_tui.manifest.hyperparameters import resolve
 from repro_tui.manifest.loading import LoadedManifest
 from repro_tui.manifest.models import Split
 from repro_tui.manifest.paths import format_path
 from repro_tui.manifest.placeholders import fill
+from repro_tui.manifest.tasks import resolve
 
 __all__ = ["canonical", "code_sha256", "command", "container_environment", "differences", "digest", "job", "pinned_job"]
 
@@ -122,7 +122,7 @@ def pinned_job(loaded: LoadedManifest) -> dict[str, Any]:
     return {
         "task": task,
         "hyperparameters": resolve(manifest.task.name, manifest.hyperparameters),
-        "splits": {name: split.model_dump(exclude={"examples"}) for name, split in manifest.splits.items()},
+        "splits": {name: split.model_dump(exclude={"examples", "classes"}) for name, split in manifest.splits.items()},
         "determinism": manifest.determinism.model_dump(),
         "artifacts": {
             artifact.name: {"path": artifact.path, "sha256": artifact.sha256, "tree_sha256": artifact.tree_sha256}
@@ -173,7 +173,11 @@ def _drawing_order(splits: Mapping[str, Split]) -> list[str]:
 
 def _job_split(loaded: LoadedManifest, split: Split) -> dict[str, Any]:
     if split.artifact is None:
-        keys = {"part_of", "fraction", "seed", "stratified", "first", "examples"}
-        return split.model_dump(include=keys)
-    keys = {"format", "text", "text_pair", "label", "first", "examples"}
-    return {"path": f"/inputs/{loaded.manifest.artifact(split.artifact).path}", **split.model_dump(include=keys)}
+        return split.model_dump(include={"part_of", "fraction", "seed", "stratified", "first", "examples", "classes"})
+    given = split.model_dump(exclude={"artifact", "targets", "part_of", "fraction", "seed", "stratified"})
+
+    def inside(artifact: str) -> str:
+        return f"/inputs/{loaded.manifest.artifact(artifact).path}"
+
+    targets = None if split.targets is None else inside(split.targets)
+    return {"path": inside(split.artifact), "targets": targets, **given}

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from repro_tui.manifest.hyperparameters import BUILTIN
+from repro_tui.manifest import tasks
 from repro_tui.manifest.models import Manifest
 
 SHIPPED = Path(__file__).with_name("manifest.schema.json")
@@ -37,7 +37,8 @@ def manifest_schema() -> dict[str, Any]:
     schema = Manifest.model_json_schema(by_alias=True, schema_generator=_Generator)
     definitions = schema["$defs"]
     schema["allOf"] = []
-    for task, model in BUILTIN.items():
+    for task in tasks.builtin_names():
+        model = tasks.find(task).hyperparameters
         definition = model.model_json_schema(schema_generator=_Generator)
         definitions.update(definition.pop("$defs", {}))
         definitions[model.__name__] = definition

@@ -236,7 +236,11 @@ class _Crate:
         return entity
 
     def _values(self) -> dict[str, str | int | float | bool]:
-        return {**self.manifest.hyperparameters, "seed": self.manifest.determinism.seed}
+        given = {
+            key: ", ".join(map(str, value)) if isinstance(value, list) else value
+            for key, value in self.manifest.hyperparameters.items()
+        }
+        return {**given, "seed": self.manifest.determinism.seed}
 
     def _hyperparameters(self) -> Iterator[Entity]:
         for name, value in self._values().items():

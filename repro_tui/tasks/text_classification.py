@@ -9,18 +9,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from datasets import Dataset, disable_progress_bars
+from annotated_types import Ge, Lt
+from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from repro_tui import wire
-from repro_tui.tasks.common import data, determinism, emit, loop, metrics
+from repro_tui.tasks.common import data, emit, loop, metrics, start
 from repro_tui.tasks.common.batches import Batch, evaluation_batches, training_batches
 from repro_tui.tasks.common.job import Job, TaskError, run
+
+SPLITS = ("train", "test")
+FORMATS = ("tsv", "csv", "jsonl", "orange-tab")
+CHECKPOINT = "needed"
+METRICS = ("accuracy", "{averaging}_precision", "{averaging}_recall", "{averaging}_f1", "loss")
+OUTPUTS = ("weights", "predictions")
 
 DROPOUT_KEYS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "dropout", "attention_dropout",
@@ -30,16 +36,18 @@ DROPOUT_KEYS = (
 """What the encoders' configurations call their dropout probabilities."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(loop.Settings):
     """The hyperparameters of the task besides the loop's."""
 
-    train_batch_size: int
-    eval_batch_size: int
-    max_length: int
-    length_grouping: bool
-    dropout: float | None
-    averaging: str
+    max_length: Annotated[int, Ge(2)] = 128
+    """Longer inputs are cut to so many tokens."""
+    length_grouping: bool = True
+    """Batch inputs of similar length together, which saves padding."""
+    dropout: Annotated[float, Ge(0), Lt(1)] | None = None
+    """Dropout probability everywhere in the model. The checkpoint's own without it."""
+    averaging: Literal["macro", "binary"] = "macro"
+    """Precision, recall and F1: the mean over all classes, or those of the second of two classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +65,7 @@ class Split:
 
 def main(job: Job) -> None:
     """Read, train, evaluate; everything the host is to know goes through `emit`."""
-    settings, loop_settings = job.settings(Settings), job.settings(loop.Settings)
-    disable_progress_bars()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    device = determinism.device(job.device)
-    determinism.configure(seed=job.seed, level=job.level, threads=job.threads, tf32=loop_settings.precision == "tf32")
-    wire.emit("runtime", **determinism.runtime(device))
-
+    settings, device = start.begin(job, Settings)
     datasets = data.load_splits(job.splits)
     for name in ("train", "test"):
         if name not in datasets:
@@ -78,7 +79,7 @@ def main(job: Job) -> None:
 
     def collate(split: Split, batch: Batch) -> dict[str, torch.Tensor]:
         """Pad a batch to its longest member; returns tensors (B, T) and the labels (B,)."""
-        multiple = 8 if loop_settings.precision in {"bf16", "fp16"} else None  # what half-precision units take
+        multiple = 8 if settings.precision in {"bf16", "fp16"} else None  # what half-precision units take
         padded: dict[str, torch.Tensor] = tokenizer.pad(
             [split.encoded[i] for i in batch], pad_to_multiple_of=multiple, return_tensors="pt"
         )
@@ -91,7 +92,7 @@ def main(job: Job) -> None:
             model,
             evaluation_batches(split.lengths, settings.eval_batch_size),
             lambda batch: collate(split, batch),
-            precision=loop_settings.precision,
+            precision=settings.precision,
         ):
             logits[batch] = output.logits.float().cpu()
         loss = cross_entropy(logits, torch.tensor(split.labels)).item()
@@ -109,7 +110,7 @@ def main(job: Job) -> None:
     train = splits["train"]
     checkpoint = loop.train(
         model,
-        loop_settings,
+        settings,
         batches=lambda epoch: training_batches(
             train.lengths,
             settings.train_batch_size,
@@ -153,7 +154,9 @@ def load_checkpoint(job: Job, labels: list[str], settings: Settings) -> tuple[An
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise TaskError(f"{job.checkpoint}: {reason}", "Check that the artifacts of kind weights are all there") from None
+        raise TaskError(
+            f"{job.checkpoint}: {reason}", "Check that the artifacts of kind weights are all there"
+        ) from None
     if tokenizer.pad_token is None:
         raise TaskError(f"{job.checkpoint}: the tokenizer has no padding token", "Use an encoder checkpoint")
     positions = min(getattr(config, "max_position_embeddings", 0) or sys.maxsize, tokenizer.model_max_length)

@@ -13,8 +13,8 @@ from repro_tui.authoring.files import refuse_overwriting, way
 from repro_tui.authoring.inspection.people import About
 from repro_tui.authoring.templates import Template, find_template, templates
 from repro_tui.errors import UsageError
-from repro_tui.manifest.hyperparameters import BUILTIN
 from repro_tui.manifest.loading import inspect
+from repro_tui.manifest.tasks import builtin_names
 from repro_tui.manifest.trees import chosen_files, tree_digest, tree_files
 from tests.authoring.project_lab import make
 
@@ -26,7 +26,9 @@ FILES = {
 
 
 def test_every_built_in_task_has_a_template() -> None:
-    assert {name.replace("_", "-") for name in BUILTIN} | {"own-script"} == {template.name for template in templates()}
+    assert {name.replace("_", "-") for name in builtin_names()} | {"own-script"} == {
+        template.name for template in templates()
+    }
 
 
 @pytest.mark.parametrize("template", templates(), ids=lambda template: template.name)

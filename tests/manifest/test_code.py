@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from repro_tui.manifest import code
-from repro_tui.manifest.hyperparameters import BUILTIN, TextClassification
+from repro_tui.manifest import code, tasks
 
 
 def test_code_imports_nothing_that_is_not_in_it(tmp_path: Path) -> None:
@@ -45,8 +44,8 @@ def test_code_imports_nothing_that_is_not_in_it(tmp_path: Path) -> None:
 def test_digest_follows_the_bytes_of_the_code_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = code.builtin_code_digest("text_classification")
     package = tmp_path / "repro_tui"
-    shutil.copytree(code._PACKAGE, package)
-    monkeypatch.setattr(code, "_PACKAGE", package)
+    shutil.copytree(tasks.PACKAGE, package)
+    monkeypatch.setattr(tasks, "PACKAGE", package)
     assert code.builtin_code_digest("text_classification") == before
     (package / "__init__.py").write_text('__version__ = "99"\n')
     os.utime(package / "wire.py", (0, 0))
@@ -64,15 +63,5 @@ def test_no_such_task(task: str) -> None:
 
 
 def test_every_built_in_task_has_code() -> None:
-    for task in BUILTIN:
+    for task in tasks.builtin_names():
         assert f"repro_tui/tasks/{task}.py" in code.builtin_code_files(task)
-
-
-def test_the_task_reads_the_hyperparameters_there_are() -> None:
-    """The task runs in the image; what its dataclasses name can be read without importing it."""
-    names = set()
-    for path, file in code.builtin_code_files("text_classification").items():
-        if path.endswith(("text_classification.py", "loop.py")):
-            for body in re.findall(r"class Settings:\n(.*?)\n\n\n", file.read_text(), re.DOTALL):
-                names |= set(re.findall(r"^    (\w+):", body, re.MULTILINE))
-    assert names == set(TextClassification.model_fields)

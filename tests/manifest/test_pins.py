@@ -64,19 +64,15 @@ def test_job_says_everything_as_the_container_sees_it(loaded: Load, good: str) -
     assert job["hyperparameters"]["learning_rate"] == 1
     assert job["hyperparameters"]["train_batch_size"] == 32
     assert job["splits"]["test"] == {
-        "path": "/inputs/data/test.tsv", "format": "tsv", "text": 0, "text_pair": None, "label": 1, "first": None,
-        "examples": None,
+        "path": "/inputs/data/test.tsv", "targets": None, "folder": None, "listed_in": None, "first": None,
+        "examples": None, "classes": None, "format": "tsv", "text": 0, "text_pair": None, "label": 1, "columns": None,
+        "clean": None,
     }  # fmt: skip
     assert job["splits"]["validation"] == {
         "part_of": "train", "fraction": 0.1, "seed": 1, "stratified": False, "first": None, "examples": None,
+        "classes": None,
     }  # fmt: skip
     assert json.loads(json.dumps(job, allow_nan=False)) == job
-
-
-def test_no_clipping_is_null_for_the_task(loaded: Load, good: str) -> None:
-    assert pins.job(loaded(good))["hyperparameters"]["max_grad_norm"] == 1.0
-    off = loaded(good.replace("epochs = 2", "max_grad_norm = 0"))
-    assert pins.job(off)["hyperparameters"]["max_grad_norm"] is None
 
 
 def test_parts_are_drawn_in_an_order_that_the_file_does_not_change(loaded: Load, good: str) -> None:

@@ -41,7 +41,7 @@ def test_every_key_says_what_it_means() -> None:
 
 
 def test_toml_has_no_null() -> None:
-    assert "null" not in json.dumps(SCHEMA)
+    assert '"null"' not in json.dumps(SCHEMA)
 
 
 def test_good_manifests_are_valid(good: str, with_command: str) -> None:
@@ -63,7 +63,6 @@ def test_good_manifests_are_valid(good: str, with_command: str) -> None:
         (', path = "train.tsv"', ", sdist = 1"),
         ('type = "local", path = "test.tsv"', 'type = "https", url = "https://e.org/a.zip", path = "a"'),
         ('recipe = "torch-cpu"', ""),
-        ('model = "encoder"', ""),
         ("[determinism]", '[resources]\nmemory = "8 gigs"\n[determinism]'),
         (f'sha256 = "{"a" * 64}"', f'sha256 = "{"A" * 64}"'),
     ],

@@ -1,6 +1,5 @@
 """The job file as a task reads it, and what a user sees when it is wrong."""
 
-import ast
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,6 @@ from typing import Any
 
 import pytest
 
-import repro_tui.tasks.common.job as job_module
-from repro_tui.manifest.hyperparameters import TextClassification
 from repro_tui.tasks.common.job import Job, TaskError, load, run
 
 JOB: dict[str, Any] = {
@@ -84,16 +81,3 @@ def test_a_missing_variable_is_named(
     monkeypatch.delenv(name)
     assert run(lambda _: None) == 1
     assert name in capsys.readouterr().err
-
-
-def test_the_task_reads_every_hyperparameter_that_a_manifest_may_give() -> None:
-    tasks = Path(job_module.__file__).parent.parent
-    fields = [
-        statement.target.id
-        for file in (tasks / "text_classification.py", tasks / "common" / "loop.py")
-        for cls in ast.parse(file.read_text()).body
-        if isinstance(cls, ast.ClassDef) and cls.name == "Settings"
-        for statement in cls.body
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-    ]
-    assert sorted(fields) == sorted(TextClassification.model_fields)

@@ -7,34 +7,53 @@ import hashlib
 import json
 import math
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets import Dataset
 
+from repro_tui.tasks.common import cleaning
 from repro_tui.tasks.common.job import TaskError
 
+Spec = Mapping[str, Any]
+"""A split of the job; docs/tasks.md shows one."""
+
+Specs = Mapping[str, Spec]
+
+ExampleT = TypeVar("ExampleT")
+
 Row = dict[str, str]
-"""One example of text: "text", "label" and, where the split has pairs, "text_pair"."""
+"""One example of text: "text", "label", "text_pair" where the split has pairs, and what `columns` names."""
 
 ORANGE_HEADER_ROWS = 3
 """Names, types and roles of the columns (Orange's native tab-delimited format)."""
 
 
-def load_splits(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Dataset]:
-    """Return every split of the job, each example in one split only.
+def load_splits(specs: Specs) -> dict[str, Dataset]:
+    """Return every split of the job as rows of text, each example in one split only; see `assemble`."""
+    splits = assemble(specs, read, label=lambda row: row["label"])
+    return {name: Dataset.from_list(rows) for name, rows in splits.items()}
 
-    Files first, cut to their `first` examples; then, in the job's order, each part is drawn from its parent, which
-    keeps the rest. `examples` counts a file as read, before anything is drawn from it, and a part as drawn.
+
+def assemble(
+    specs: Specs,
+    read: Callable[[str, Spec], Sequence[ExampleT]],
+    *,
+    label: Callable[[ExampleT], str] | None = None,
+) -> dict[str, list[ExampleT]]:
+    """Return the examples of every split, each in one split only.
+
+    Files first, as `read(name, spec)` gives them, cut to their `first` examples; then, in the job's order, each part is
+    drawn from its parent, which keeps the rest. `examples` and `classes` count a file as read, before anything is drawn
+    from it, and a part as drawn. `label` gives the class of an example: for `classes`, and for stratified parts.
     """
-    splits: dict[str, Dataset] = {}
+    splits: dict[str, list[ExampleT]] = {}
     for name, spec in specs.items():
         if spec.get("part_of") is None:
-            rows = read(name, spec)[: spec.get("first")]
-            splits[name] = Dataset.from_list(rows)
-            _check_count(name, spec, len(rows))
+            splits[name] = list(read(name, spec))[: spec.get("first")]
+            check(name, spec, len(splits[name]), None if label is None else map(label, splits[name]))
     for name, spec in specs.items():
         parent = spec.get("part_of")
         if parent is None:
@@ -43,13 +62,39 @@ def load_splits(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Dataset]:
             raise TaskError(
                 f"splits.{name}: there is no split {parent!r} to draw from", "Name a split read from a file"
             )
-        groups = splits[parent]["label"] if spec.get("stratified") else None
-        rest, part = draw(len(splits[parent]), spec["fraction"], spec["seed"], groups=groups)
-        part = part[: spec.get("first")]
-        splits[name] = splits[parent].select(part)
-        splits[parent] = splits[parent].select(rest)
-        _check_count(name, spec, len(part))
+        whole = splits[parent]
+        if spec.get("stratified") and label is None:
+            raise TaskError(f"splits.{name}: `stratified` needs classes, this task has none", "Leave it out")
+        groups = [label(example) for example in whole] if spec.get("stratified") and label is not None else None
+        rest, part = draw(len(whole), spec["fraction"], spec["seed"], groups=groups)
+        splits[name] = [whole[index] for index in part[: spec.get("first")]]
+        splits[parent] = [whole[index] for index in rest]
+        check(name, spec, len(splits[name]), None if label is None else map(label, splits[name]))
     return splits
+
+
+def check(split: str, spec: Spec, count: int, classes: Iterable[str] | None = None) -> None:
+    """Compare a split's number of examples and its class balance with the pinned ones; raises TaskError."""
+    expected = spec.get("examples")
+    if expected is not None and count != expected:
+        raise TaskError(
+            f"splits.{split} has {count} examples, {expected} are pinned",
+            "Another file, format or rule than the one recorded",
+        )
+    pinned = spec.get("classes")
+    if pinned is None:
+        return
+    found = Counter(classes or ())
+    different = [
+        f"{name} {found[name]} (pinned {pinned.get(name, 0)})"
+        for name in sorted({*found, *pinned})
+        if found[name] != pinned.get(name, 0)
+    ]
+    if different:
+        raise TaskError(
+            f"splits.{split} has another class balance: {', '.join(different[:5])}",
+            "Another file, column, rule or cleaning than the one recorded",
+        )
 
 
 def draw(count: int, fraction: float, seed: int, *, groups: Sequence[str] | None = None) -> tuple[list[int], list[int]]:
@@ -94,12 +139,17 @@ def label_numbers(split: str, dataset: Dataset, labels: Sequence[str]) -> list[i
         ) from None
 
 
-def read(split: str, spec: Mapping[str, Any]) -> list[Row]:
-    """Read the file of a split; raises TaskError that names split, file, line and column."""
+def read(split: str, spec: Spec) -> list[Row]:
+    """Read the file of a split and clean its texts; raises TaskError that names split, file, line and column."""
     path = Path(spec["path"])
     columns = {key: spec[key] for key in ("text", "text_pair", "label") if spec.get(key) is not None}
+    columns |= spec.get("columns") or {}
     try:
         rows = list(_READERS[spec["format"]](path, columns))
+    except KeyError as error:
+        raise TaskError(
+            f"splits.{split}: the format {error} is not one this task reads", f"It reads {', '.join(_READERS)}"
+        ) from None
     except OSError as error:
         raise TaskError(f"splits.{split}: {path}: {error.strerror}", "Check the artifact's `path`") from None
     except UnicodeDecodeError as error:
@@ -108,6 +158,7 @@ def read(split: str, spec: Mapping[str, Any]) -> list[Row]:
         raise TaskError(
             f"splits.{split}: {path}, {error}", "Check `format` and the columns `text` and `label`"
         ) from None
+    rows = cleaning.clean(rows, spec.get("clean") or ())
     if not rows:
         raise TaskError(f"splits.{split}: {path} has no examples", "Check `format`")
     return rows
@@ -163,7 +214,7 @@ def _json_lines(path: Path, columns: Mapping[str, str | int]) -> Iterator[Row]:
 
 def _row(number: int, cells: Mapping[str, Any]) -> Row:
     row = {key: value if isinstance(value, str) else json.dumps(value) for key, value in cells.items()}
-    if not row["label"]:
+    if row.get("label") == "":
         raise _MalformedError(f"line {number}: the label is empty")
     return row
 
@@ -174,12 +225,3 @@ _READERS = {
     "orange-tab": lambda path, columns: _separated(path, columns, header_rows=ORANGE_HEADER_ROWS),
     "jsonl": _json_lines,
 }
-
-
-def _check_count(split: str, spec: Mapping[str, Any], found: int) -> None:
-    expected = spec.get("examples")
-    if expected is not None and found != expected:
-        raise TaskError(
-            f"splits.{split} has {found} examples, {expected} are pinned",
-            "Another file, format or rule than the one recorded",
-        )
