@@ -18,6 +18,7 @@ from repro_tui.images.assemble import assemble
 from repro_tui.images.model import Image
 from repro_tui.images.recipe import find_lock, find_recipe
 from repro_tui.manifest.code import builtin_code_files
+from repro_tui.manifest.tasks import builtin_names
 
 ROOT = Path(__file__).parents[2]
 PURE_PYTHON = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
@@ -41,12 +42,13 @@ def image() -> Image:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Lay out what the tests see: the task's code as a run has it, the tests themselves, pytest."""
+    """Lay out what the tests see: the code of all tasks as their runs have it, the tests themselves, pytest."""
     folder = tmp_path / "code"
-    for relative, source in builtin_code_files("text_classification").items():
-        target = folder / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+    for task in builtin_names():
+        for relative, source in builtin_code_files(task).items():
+            target = folder / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
     shutil.copytree(ROOT / "tests" / "tasks" / "inside", folder / "tests" / "tasks" / "inside")
     shutil.copytree(ROOT / "manifests" / "plain_pytorch", folder / "manifests" / "plain_pytorch")
     for name in PURE_PYTHON:
