@@ -166,12 +166,15 @@ def _split_artifacts(data: Mapping[str, Any]) -> _Found:
     for split in _table(data, "splits"):
         for key in ("artifact", "targets"):
             yield from _reference_to_artifact(data, ("splits", split, key), "data", "a split")
+        for index in range(len(_list(data, "splits", split, "joins"))):
+            yield from _reference_to_artifact(data, ("splits", split, "joins", index, "artifact"), "data", "a split")
 
 
 def _task_name(data: Mapping[str, Any]) -> _Found:
     name = lookup(data, ("task", "name"))
     if isinstance(name, str) and name not in (known := tasks.names()):
-        yield ("task", "name"), show(name), listing(known), did_you_mean(name, known)
+        hint = did_you_mean(name, known) or "where another package adds the task, install that package"
+        yield ("task", "name"), show(name), listing(known), hint
 
 
 def _task_code(data: Mapping[str, Any]) -> _Found:
