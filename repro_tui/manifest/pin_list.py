@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from repro_tui.manifest.loading import LoadedManifest
-from repro_tui.manifest.models import ExpectedMetric, Split
+from repro_tui.manifest.models import ExpectedMetric
+from repro_tui.manifest.splits import Split
 
 
 class PinRow(NamedTuple):
@@ -69,7 +70,9 @@ def _environment(loaded: LoadedManifest) -> Iterator[PinRow]:
 
 def _split(split: Split) -> str:
     source = split.artifact or f"{split.fraction:g} of {split.part_of}, drawn with seed {split.seed}"
+    source += "".join(f" with {join.artifact}" for join in split.joins or ())
     counted = f", {split.examples} examples" if split.examples is not None else ""
+    source += f", after the first {split.skip}" if split.skip is not None else ""
     return source + (f", the first {split.first}" if split.first is not None else "") + counted
 
 

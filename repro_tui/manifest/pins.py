@@ -8,9 +8,9 @@ from typing import Any
 from repro_tui.manifest.canonical import canonical, digest
 from repro_tui.manifest.code import builtin_code_digest
 from repro_tui.manifest.loading import LoadedManifest
-from repro_tui.manifest.models import Split
 from repro_tui.manifest.paths import format_path
 from repro_tui.manifest.placeholders import fill
+from repro_tui.manifest.splits import Split
 from repro_tui.manifest.tasks import resolve
 
 __all__ = ["canonical", "code_sha256", "command", "container_environment", "differences", "digest", "job", "pinned_job"]
@@ -174,10 +174,11 @@ def _drawing_order(splits: Mapping[str, Split]) -> list[str]:
 def _job_split(loaded: LoadedManifest, split: Split) -> dict[str, Any]:
     if split.artifact is None:
         return split.model_dump(include={"part_of", "fraction", "seed", "stratified", "first", "examples", "classes"})
-    given = split.model_dump(exclude={"artifact", "targets", "part_of", "fraction", "seed", "stratified"})
+    given = split.model_dump(exclude={"artifact", "targets", "joins", "part_of", "fraction", "seed", "stratified"})
 
     def inside(artifact: str) -> str:
         return f"/inputs/{loaded.manifest.artifact(artifact).path}"
 
     targets = None if split.targets is None else inside(split.targets)
-    return {"path": inside(split.artifact), "targets": targets, **given}
+    joins = None if split.joins is None else [{"path": inside(join.artifact), "on": join.on} for join in split.joins]
+    return {"path": inside(split.artifact), "targets": targets, "joins": joins, **given}

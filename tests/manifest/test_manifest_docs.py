@@ -23,7 +23,7 @@ HEADINGS = {
     "PipSource": '`type = "pip"`', "AptSource": '`type = "apt"`', "NpmSource": '`type = "npm"`',
     "HubSource": '`type = "hub"`', "GitSource": '`type = "git"`', "HttpsSource": '`type = "https"`',
     "LocalSource": '`type = "local"`', "Task": "### `task`", "Split": "### `splits`",
-    "Determinism": "### `determinism`",
+    "Join": "#### `splits.NAME.joins`", "Determinism": "### `determinism`",
     "Resources": "### `resources`", "ExpectedMetric": "#### `expected.metrics`",
     "ExpectedDigest": "#### `expected.digests`", "Verify": "### `verify`", "Claim": "### `claims`", "Recorded": "### `recorded`",
 }  # fmt: skip

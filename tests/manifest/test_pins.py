@@ -64,9 +64,9 @@ def test_job_says_everything_as_the_container_sees_it(loaded: Load, good: str) -
     assert job["hyperparameters"]["learning_rate"] == 1
     assert job["hyperparameters"]["train_batch_size"] == 32
     assert job["splits"]["test"] == {
-        "path": "/inputs/data/test.tsv", "targets": None, "folder": None, "listed_in": None, "first": None,
-        "examples": None, "classes": None, "format": "tsv", "text": 0, "text_pair": None, "label": 1, "columns": None,
-        "clean": None,
+        "path": "/inputs/data/test.tsv", "targets": None, "joins": None, "folder": None, "listed_in": None, "skip": None,
+        "first": None, "examples": None, "classes": None, "format": "tsv", "text": 0, "text_pair": None, "label": 1,
+        "columns": None, "clean": None,
     }  # fmt: skip
     assert job["splits"]["validation"] == {
         "part_of": "train", "fraction": 0.1, "seed": 1, "stratified": False, "first": None, "examples": None,

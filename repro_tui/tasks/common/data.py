@@ -45,14 +45,15 @@ def assemble(
 ) -> dict[str, list[ExampleT]]:
     """Return the examples of every split, each in one split only.
 
-    Files first, as `read(name, spec)` gives them, cut to their `first` examples; then, in the job's order, each part is
-    drawn from its parent, which keeps the rest. `examples` and `classes` count a file as read, before anything is drawn
-    from it, and a part as drawn. `label` gives the class of an example: for `classes`, and for stratified parts.
+    Files first, as `read(name, spec)` gives them, without their first `skip` examples, and of the others the `first`;
+    then, in the job's order, each part is drawn from its parent, which keeps the rest. `examples` and `classes` count a
+    file as read, before anything is drawn from it, and a part as drawn. `label` gives the class of an example: for
+    `classes`, and for stratified parts.
     """
     splits: dict[str, list[ExampleT]] = {}
     for name, spec in specs.items():
         if spec.get("part_of") is None:
-            splits[name] = list(read(name, spec))[: spec.get("first")]
+            splits[name] = list(read(name, spec))[spec.get("skip") or 0 :][: spec.get("first")]
             check(name, spec, len(splits[name]), None if label is None else map(label, splits[name]))
     for name, spec in specs.items():
         parent = spec.get("part_of")
