@@ -7,7 +7,7 @@ import sys
 
 from bench.common import Figure, SkipBenchmark
 
-NAMES = ("startup", "probe", "start", "assemble", "pull", "overhead", "logview", "tui", "way")
+NAMES = ("startup", "probe", "start", "assemble", "pull", "overhead", "training", "logview", "tui", "way")
 
 
 def main(names: list[str]) -> int:
