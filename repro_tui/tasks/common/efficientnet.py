@@ -94,7 +94,8 @@ class Block(nn.Module):
 class EfficientNetLite0(nn.Module):
     """The whole network: stem, 16 blocks, head. Weights are drawn as the paper's code does."""
 
-    def __init__(self, classes: int = 1000, *, dropout: float = 0.2) -> None:
+    def __init__(self, classes: int | None = 1000, *, dropout: float = 0.2) -> None:
+        """With `classes` None there is no classifier, and no `forward`."""
         super().__init__()
         self._conv_stem = SameConv2d(3, 32, 3, stride=2)
         self._bn0 = norm(32)
@@ -112,13 +113,14 @@ class EfficientNetLite0(nn.Module):
         self._conv_head = SameConv2d(320, 1280, 1)
         self._bn1 = norm(1280)
         self.activation = nn.ReLU6(inplace=True)
-        self._dropout = nn.Dropout(dropout)
-        self._fc = nn.Linear(1280, classes)
         for module in self.modules():
             if isinstance(module, SameConv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        nn.init.uniform_(self._fc.weight, -(classes**-0.5), classes**-0.5)
-        nn.init.zeros_(self._fc.bias)
+        if classes is not None:
+            self._dropout = nn.Dropout(dropout)
+            self._fc = nn.Linear(1280, classes)
+            nn.init.uniform_(self._fc.weight, -(classes**-0.5), classes**-0.5)
+            nn.init.zeros_(self._fc.bias)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Return the feature maps of a batch (B, 3, H, W): (B, C, ceil(H / s), ceil(W / s)) for s in STRIDES.
