@@ -15,10 +15,10 @@ import torch
 from annotated_types import Ge, Lt
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from repro_tui import wire
-from repro_tui.tasks.common import data, emit, loop, metrics, start
+from repro_tui.tasks.common import data, emit, encoders, loop, metrics, start
 from repro_tui.tasks.common.batches import Batch, evaluation_batches, training_batches
 from repro_tui.tasks.common.job import Job, TaskError, run
 
@@ -27,13 +27,6 @@ FORMATS = ("tsv", "csv", "jsonl", "orange-tab")
 CHECKPOINT = "needed"
 METRICS = ("accuracy", "{averaging}_precision", "{averaging}_recall", "{averaging}_f1", "loss")
 OUTPUTS = ("weights", "predictions")
-
-DROPOUT_KEYS = (
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "dropout", "attention_dropout",
-    "activation_dropout", "seq_classif_dropout", "pooler_dropout", "embedding_dropout", "mlp_dropout",
-    "hidden_dropout", "cls_dropout",
-)  # fmt: skip
-"""What the encoders' configurations call their dropout probabilities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +39,8 @@ class Settings(loop.Settings):
     """Batch inputs of similar length together, which saves padding."""
     dropout: Annotated[float, Ge(0), Lt(1)] | None = None
     """Dropout probability everywhere in the model. The checkpoint's own without it."""
+    from_scratch: bool = False
+    """Draw all weights anew, as the checkpoint's configuration says: the baseline without pretraining."""
     averaging: Literal["macro", "binary"] = "macro"
     """Precision, recall and F1: the mean over all classes, or those of the second of two classes."""
 
@@ -54,7 +49,6 @@ class Settings(loop.Settings):
 class Split:
     """A split as the model takes it."""
 
-    name: str
     encoded: list[dict[str, list[int]]]
     """Token ids and masks of each example (N), unpadded."""
     labels: list[int]
@@ -73,16 +67,19 @@ def main(job: Job) -> None:
     labels = data.label_set(datasets["train"])
     if settings.averaging == "binary" and len(labels) != 2:
         raise TaskError(f'averaging = "binary" needs two classes, train has {len(labels)}', 'Use "macro"')
-    tokenizer, model = load_checkpoint(job, labels, settings)
+    tokenizer, model = encoders.load(
+        job,
+        AutoModelForSequenceClassification,
+        settings,
+        from_scratch=settings.from_scratch,
+        **encoders.named(labels),
+    )
     splits = {name: encode(name, dataset, labels, tokenizer, settings.max_length) for name, dataset in datasets.items()}
     model.to(device)
 
     def collate(split: Split, batch: Batch) -> dict[str, torch.Tensor]:
         """Pad a batch to its longest member; returns tensors (B, T) and the labels (B,)."""
-        multiple = 8 if settings.precision in {"bf16", "fp16"} else None  # what half-precision units take
-        padded: dict[str, torch.Tensor] = tokenizer.pad(
-            [split.encoded[i] for i in batch], pad_to_multiple_of=multiple, return_tensors="pt"
-        )
+        padded = encoders.pad(tokenizer, [split.encoded[i] for i in batch], settings.precision)
         return {**padded, "labels": torch.tensor([split.labels[i] for i in batch])}
 
     def evaluate(split: Split) -> tuple[list[int], metrics.Classification, float]:
@@ -137,61 +134,12 @@ def main(job: Job) -> None:
     emit.predictions(("example", "label", "predicted"), rows, job.out)
 
 
-def load_checkpoint(job: Job, labels: list[str], settings: Settings) -> tuple[Any, Any]:
-    """Return tokenizer and model of the checkpoint folder, the head new; raises TaskError for what cannot be one."""
-    if not (job.checkpoint / "config.json").is_file():
-        raise TaskError(f"{job.checkpoint} holds no config.json", "task.model names the folder with the checkpoint")
-    try:
-        config = AutoConfig.from_pretrained(
-            job.checkpoint, num_labels=len(labels), id2label=dict(enumerate(labels)), local_files_only=True
-        )
-        config.label2id = {label: number for number, label in enumerate(labels)}
-        if settings.dropout is not None:
-            config.update({key: settings.dropout for key in DROPOUT_KEYS if getattr(config, key, None) is not None})
-        tokenizer = AutoTokenizer.from_pretrained(job.checkpoint, local_files_only=True)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            job.checkpoint, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TaskError(
-            f"{job.checkpoint}: {reason}", "Check that the artifacts of kind weights are all there"
-        ) from None
-    if tokenizer.pad_token is None:
-        raise TaskError(f"{job.checkpoint}: the tokenizer has no padding token", "Use an encoder checkpoint")
-    positions = min(getattr(config, "max_position_embeddings", 0) or sys.maxsize, tokenizer.model_max_length)
-    if settings.max_length > positions:
-        raise TaskError(f"max_length is {settings.max_length}, the model takes {positions} tokens", "Lower it")
-    new_head(model, config)
-    return tokenizer, model
-
-
-def new_head(model: Any, config: Any) -> None:
-    """Draw all weights outside the encoder anew, N(0, initializer_range); biases are 0.
-
-    Also where the checkpoint has a head that fits, so that what is trained depends on the seed alone.
-    """
-    for name, module in model.named_children():
-        if name != model.base_model_prefix:
-            for parameter in module.parameters():
-                if parameter.ndim >= 2:
-                    torch.nn.init.normal_(parameter, std=getattr(config, "initializer_range", 0.02))
-                else:
-                    torch.nn.init.zeros_(parameter)
-
-
 def encode(name: str, dataset: Dataset, labels: list[str], tokenizer: Any, max_length: int) -> Split:
     """Tokenise a split once; raises TaskError for a label that the training split does not have."""
     numbers = data.label_numbers(name, dataset, labels)
-    tokenised = dataset.map(
-        lambda rows: tokenizer(rows["text"], rows.get("text_pair"), truncation=True, max_length=max_length),
-        batched=True,
-        remove_columns=dataset.column_names,
-        keep_in_memory=True,
-        new_fingerprint=f"tokenised-{name}",
-    )
-    encoded = tokenised.to_list()
-    return Split(name, encoded, numbers, [len(example["input_ids"]) for example in encoded])
+    pairs = dataset["text_pair"] if "text_pair" in dataset.column_names else None
+    encoded = encoders.tokenise(tokenizer, dataset["text"], pairs, max_length=max_length)
+    return Split(encoded, numbers, [len(example["input_ids"]) for example in encoded])
 
 
 if __name__ == "__main__":

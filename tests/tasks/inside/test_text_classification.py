@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ import repro_tui
 from repro_tui.tasks import text_classification
 from repro_tui.tasks.common import job as task
 
-HYPERPARAMETERS: dict[str, Any] = {
-    "learning_rate": 0.01, "epochs": 2, "max_steps": None, "train_batch_size": 8, "gradient_accumulation_steps": 1,
-    "eval_batch_size": 16, "max_length": 16, "length_grouping": True, "optimizer": "adamw", "adam_beta1": 0.9,
-    "adam_beta2": 0.999, "adam_epsilon": 1e-8, "weight_decay": 0.01, "schedule": "linear", "warmup_ratio": 0.1,
-    "max_grad_norm": 1.0, "dropout": None, "precision": "fp32", "averaging": "macro", "select_best_on": None,
-    "evaluate_every": None,
-}  # fmt: skip
+HYPERPARAMETERS: dict[str, Any] = asdict(
+    text_classification.Settings(
+        learning_rate=0.01,
+        epochs=2,
+        train_batch_size=8,
+        eval_batch_size=16,
+        max_length=16,
+        weight_decay=0.01,
+        warmup_ratio=0.1,
+    )
+)
 
 
 class Run:
@@ -163,7 +168,7 @@ def test_binary_averaging_bf16_and_accumulation(start: Start) -> None:
     [
         ("a good\tgood\nb\tugly\n", {}, "splits.test has the label 'ugly', which no training example has"),
         (examples(19), {}, "splits.test has 19 examples, 20 are pinned"),
-        (None, {"learning_rate": 1e38, "max_grad_norm": None}, "the training loss is"),
+        (None, {"learning_rate": 1e38, "max_grad_norm": 0.0}, "the training loss is"),
         (None, {"max_length": 64}, "max_length is 64, the model takes 32 tokens"),
         (None, {"precision": "fp16"}, "fp16 needs a GPU"),
     ],
@@ -185,6 +190,19 @@ def test_what_a_user_can_put_right_is_one_line(
     assert "Traceback" not in run.stderr
     assert words in run.of("note")[-1]["text"]
     assert not run.metrics("test")
+
+
+def test_from_scratch_takes_no_weights_from_the_checkpoint(start: Start) -> None:
+    runs = [start(learning_rate=1e-12, from_scratch=value, max_steps=1) for value in (False, True, True)]
+
+    def embeddings(run: Run) -> Any:
+        assert run.code == 0, run.stderr
+        with safe_open(run.out / "model.safetensors", framework="pt") as tensors:
+            return tensors.get_tensor("bert.embeddings.word_embeddings.weight")
+
+    pretrained, drawn, again = map(embeddings, runs)
+    assert bool((drawn == again).all())
+    assert float((pretrained - drawn).abs().mean()) > 0.01  # both N(0, 0.02)
 
 
 def test_binary_averaging_needs_two_classes(start: Start, tmp_path: Path) -> None:
