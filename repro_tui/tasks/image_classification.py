@@ -139,6 +139,8 @@ def main(job: Job) -> None:
         emit.metrics(checkpoint.metrics, split="validation")
     predicted, found = evaluate("test")
     emit.metrics(found.values, split="test")
+    for label, _, recall, *_ in found.per_class[1]:
+        wire.emit("metric", name="accuracy", value=recall, split="test", **{"class": label})
     emit.table("per_class", *found.per_class)
     emit.table("confusion_matrix", *found.confusion)
     rows = ((i, splits["test"].labels[i], classes[number]) for i, number in enumerate(predicted))

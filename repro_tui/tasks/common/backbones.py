@@ -151,6 +151,19 @@ class Discriminator(Backbone):
         return torch.cat([maps.flatten(1) for maps in pooled], dim=1)
 
 
+def doubling(sizes: Sequence[int], side: int) -> nn.ModuleList:
+    """Return 3x3 transposed convolutions with stride 2, through channels `sizes`, that end at pictures of that side.
+
+    They go back through the sides that as many halvings went through: `2 * before - 1` places, and one more where the
+    side was even.
+    """
+    sides = [halved(side, times) for times in range(len(sizes) - 1, -1, -1)]
+    return nn.ModuleList(
+        nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=after - (2 * before - 1))
+        for (inputs, outputs), (before, after) in zip(pairwise(sizes), pairwise(sides), strict=True)
+    )
+
+
 def halved(side: int, times: int) -> int:
     """Return a side after so many convolutions with stride 2, which round up."""
     for _ in range(times):

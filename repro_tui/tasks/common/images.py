@@ -145,15 +145,20 @@ def opened(path: Path, size: int | None = None) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def grid(pixels: Tensor, columns: int, path: Path) -> None:
-    """Write grey bytes (N, 1, H, W) to a PNG, `columns` pictures a row."""
-    count, _, height, width = pixels.shape
-    rows = math.ceil(count / columns)
-    sheet = np.zeros((rows * height, columns * width), dtype=np.uint8)
-    for number, picture in enumerate(pixels[:, 0].numpy()):
+def as_bytes(pixels: Tensor) -> Tensor:
+    """Return numbers (N, C, H, W) as bytes, rounded, those outside 0 to 255 at its ends."""
+    return pixels.round().clamp(0, 255).to(torch.uint8)
+
+
+def save_grid(pixels: Tensor, columns: int, path: Path) -> Path:
+    """Write bytes (N, C, H, W) to a PNG, `columns` pictures a row, and return its path."""
+    count, channels, height, width = pixels.shape
+    sheet = np.zeros((-(-count // columns) * height, columns * width, channels), dtype=np.uint8)
+    for number, picture in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
         top, left = number // columns * height, number % columns * width
         sheet[top : top + height, left : left + width] = picture
-    Image.fromarray(sheet).save(path, optimize=False)
+    Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet).save(path)
+    return path
 
 
 def _idx(split: str, spec: data.Spec, names: Sequence[str]) -> list[tuple[Tensor, str]]:
