@@ -31,7 +31,7 @@ def clean(rows: Sequence[Row], steps: Sequence[str]) -> list[Row]:
         if step == "drop-empty":
             cleaned = [row for row in cleaned if all(row[name] for name in TEXTS if name in row)]
         elif step == "drop-duplicates":
-            cleaned = list({tuple(sorted(row.items())): row for row in reversed(cleaned)}.values())[::-1]
+            cleaned = list({tuple(sorted(row.items())): row for row in cleaned}.values())
         else:
             on_text = _ON_TEXTS[step]
             cleaned = [row | {name: on_text(row[name]) for name in TEXTS if name in row} for row in cleaned]

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from repro_tui.tasks.common import data
+from repro_tui.tasks.common import cleaning, data
 from repro_tui.tasks.common.job import TaskError
 
 CROSS = "*"
@@ -36,7 +36,7 @@ def load(specs: data.Specs, columns: Sequence[str], *, classify: Callable[[str],
     frames: dict[str, pd.DataFrame] = {}
 
     def read_file(name: str, spec: data.Spec) -> list[tuple[int, str]]:
-        frame = read(name, spec)
+        frame = clean(name, read(name, spec), spec)
         label = spec["label"]
         for column in (*columns, label):
             if column not in frame.columns:
@@ -87,6 +87,22 @@ def read(split: str, spec: data.Spec) -> pd.DataFrame:
             )
         frame = frame.merge(other, on=on, how="left")
     return frame
+
+
+def clean(split: str, frame: pd.DataFrame, spec: data.Spec) -> pd.DataFrame:
+    """Return the table after the split's `clean`, which is of the columns `text` and `text_pair`; all is text then."""
+    steps = spec.get("clean")
+    if not steps:
+        return frame
+    roles = {spec[role]: role for role in cleaning.TEXTS if spec.get(role) is not None}
+    for column in roles:
+        if column not in frame.columns:
+            raise TaskError(f"splits.{split}: `clean` finds no column {column!r}", "Set `text` to the column of texts")
+    keys = {column: roles.get(column, f"column {column}") for column in frame.columns}
+    values = [texts(frame[column]) for column in keys]
+    rows = [dict(zip(keys.values(), row, strict=True)) for row in zip(*values, strict=True)]
+    cleaned = pd.DataFrame(cleaning.clean(rows, steps), columns=list(keys.values()), dtype="string")
+    return cleaned.rename(columns={key: column for column, key in keys.items()})
 
 
 def binary(positive: str | None, at_least: float | None) -> Callable[[str], str]:
