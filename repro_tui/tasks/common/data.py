@@ -185,6 +185,8 @@ def _separated(
                     place |= _places(cells, columns)
             elif any(cells):
                 if len(cells) <= max(place.values()):
+                    if number == 1 and cells[0].startswith("#"):
+                        continue  # a comment
                     raise _MalformedError(
                         f"line {number}: {len(cells)} columns, column {max(place.values())} is asked for"
                     )
