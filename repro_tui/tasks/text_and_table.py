@@ -42,7 +42,7 @@ class Settings(loop.Settings):
     inputs: Literal["both", "text", "table"] = "both"
     """What the model sees: to compare with the text alone and the table alone, which needs no checkpoint."""
     categorical: tuple[str, ...] = ()
-    """Columns whose values are categories; each has an embedding. Values that training does not have share one."""
+    """Columns of categories; each value has an embedding, one that training does not have the zero vector."""
     numerical: tuple[str, ...] = ()
     """Columns of numbers, standardised by the training split; a missing one is the mean."""
     embedding_size: Annotated[int, Ge(1)] = 16
@@ -85,7 +85,7 @@ class Fused(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.pooling = settings.pooling
-        self.embeddings = nn.ModuleList(nn.Embedding(size, settings.embedding_size) for size in sizes)
+        self.embeddings = nn.ModuleList(nn.Embedding(size, settings.embedding_size, padding_idx=0) for size in sizes)
         width = len(sizes) * settings.embedding_size + numbers + (encoder.config.hidden_size if encoder else 0)
         self.hidden = nn.Linear(width, settings.hidden_size)
         self.head = nn.Linear(settings.hidden_size, classes)

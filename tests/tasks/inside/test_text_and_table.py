@@ -115,6 +115,8 @@ def test_the_model_is_a_concatenation_and_one_hidden_layer(checkpoint: Path) -> 
     head = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
     assert sum(p.numel() for p in head) == 3 * 4 + 5 * 4 + (4 + 4 + 2 + 16) * 8 + 8 + 8 * 3 + 3
 
+    assert not model.embeddings[1].weight[0].any()  # what training does not have is the zero vector
+
     tokens = {"input_ids": torch.tensor([[2, 9, 3, 0], [2, 9, 10, 3]])}
     tokens["attention_mask"] = (tokens["input_ids"] != 0).long()
     categories, numbers = torch.tensor([[1, 0], [2, 4]]), torch.tensor([[0.5, -1.0], [0.0, 2.0]])
