@@ -15,7 +15,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -97,11 +97,13 @@ def read_member(
 
 
 def extract_tree(
-    path: Path, prefix: str | None, target: Path, *, below_top: bool = False, limit_bytes: int | None = None
-) -> None:
+    path: Path, prefix: str | None, target: Path, *, below_top: bool = False, limit_bytes: int | None = None,
+    only: Collection[str] | None = None,
+) -> None:  # fmt: skip
     """Write the files below a folder of the archive (None: all of it) below `target`, with their executable bits.
 
-    Raises MemberMissingError where there is no such folder, ArchiveError for a link, TooLargeError past the limit.
+    `only` are the files that are wanted, by their paths below the folder, where not all are. Raises MemberMissingError
+    where there is no such folder, ArchiveError for a link, TooLargeError past the limit.
     """
     left_bytes = limit_bytes
     with members(path) as files:
@@ -111,6 +113,8 @@ def extract_tree(
         if not inside:
             raise MemberMissingError(f"has no folder {prefix or '.'}{_nearest(files, prefix or '')}", where=str(path))
         for relative, member in inside.items():
+            if only is not None and relative not in only:
+                continue
             if member.link is not None:
                 raise ArchiveError(
                     f"{relative} is a link to {member.link}; a pinned folder holds files only", where=str(path)

@@ -14,11 +14,11 @@ from pathlib import Path
 from threading import Lock
 
 from repro_tui.errors import UsageError
+from repro_tui.manifest.folder_listing import parse_line
 
 ENV_MIRROR = "REPRO_TUI_MIRROR"
 """Environment variable that names more mirrors, separated as in PATH."""
 
-_LINE = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
 _NAMED = re.compile(r"([0-9a-f]{64})(\..*)?")
 _FOLDERS = ("", "sha256", "blobs", "blobs/sha256", "trees")
 
@@ -70,9 +70,8 @@ class Mirror:
         if sums.is_file():
             with sums.open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
                 for line in lines:
-                    if found := _LINE.fullmatch(line.rstrip("\r\n")):
-                        name = _unescaped(found[3]) if found[1] else found[3]
-                        files.setdefault(found[2].lower(), []).append(self.folder / name)
+                    if listed := parse_line(line):
+                        files.setdefault(listed[0], []).append(self.folder / listed[1])
         for folder in folders:
             if folder.is_dir():
                 for name in sorted(os.listdir(folder)):
@@ -87,8 +86,3 @@ def _state(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size
-
-
-def _unescaped(name: str) -> str:
-    """Undo what `sha256sum` does to a name with a line break or a backslash, when it starts the line with one."""
-    return re.sub(r"\\([\\nr])", lambda found: {"\\": "\\", "n": "\n", "r": "\r"}[found[1]], name)

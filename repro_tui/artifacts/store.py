@@ -244,17 +244,13 @@ class Store:
         return (self.root / "trees" / _checked(tree_sha256)).is_dir()
 
     def put_tree(
-        self,
-        source: Path,
-        *,
-        tree_sha256: str,
-        component: str,
-        where: str = "",
-        files: Mapping[str, Path] | None = None,
-    ) -> Path:
+        self, source: Path, *, tree_sha256: str, component: str, where: str = "",
+        files: Mapping[str, Path] | None = None, plain: bool = False,
+    ) -> Path:  # fmt: skip
         """Copy a folder's files (all, or those given by their relative path) into the store under its tree digest.
 
-        Raises DigestMismatchError for another tree, ValueError for one that holds anything but files and folders.
+        With `plain` none of them is executable there. Raises DigestMismatchError for another tree, ValueError for one
+        that holds anything but files and folders.
         """
         path = self.root / "trees" / _checked(tree_sha256)
         with disk_errors(self.root), self.scratch() as scratch:
@@ -264,7 +260,7 @@ class Store:
                 target = new / relative
                 make_folder(target.parent)
                 shutil.copyfile(file, target, follow_symlinks=False)
-                target.chmod(0o555 if file.stat().st_mode & 0o100 else 0o444)
+                target.chmod(0o555 if file.stat().st_mode & 0o100 and not plain else 0o444)
             observed = tree_digest(tree_files(new))
             if observed != tree_sha256:
                 raise DigestMismatchError(

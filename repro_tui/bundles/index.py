@@ -32,10 +32,10 @@ ASK = "ask whoever made the bundle for it again; a bundle that is as `repro-tui 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Role = Literal[
-    "manifest", "lock", "recipe", "base lock", "record", "wheel", "deb", "data", "weights", "code", "image", "report",
-    "events", "metrics", "environment", "log", "metadata", "citation", "licence",
+    "manifest", "lock", "listing", "recipe", "base lock", "record", "wheel", "deb", "data", "weights", "code", "image",
+    "report", "events", "metrics", "environment", "log", "metadata", "citation", "licence",
 ]  # fmt: skip
-MANY_ROLES = ("wheel", "deb", "data", "weights", "code", "image", "log")
+MANY_ROLES = ("wheel", "deb", "data", "weights", "code", "image", "log", "listing")
 
 _NAMED_BY_DIGEST = re.compile(r"(?:blobs|image/blobs/sha256)/([0-9a-f]{64})")
 _TREE = re.compile(r"trees/([0-9a-f]{64})/(.+)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -83,14 +83,21 @@ def read_blob(repository: Path, commit: str, path: str, target: Path, context: C
             raise SourceUnavailableError(f"{path} is kept in Git LFS, and the commit holds only a pointer to it")
 
 
-def read_tree(repository: Path, commit: str, path: str, target: Path, context: Context, *, limit_bytes: int) -> None:
-    """Write the folder at `path` of the commit ("." for all of it) below `target`, with the executable bits."""
+def read_tree(
+    repository: Path, commit: str, path: str, target: Path, context: Context, *, limit_bytes: int,
+    only: Collection[str] | None = None,
+) -> None:  # fmt: skip
+    """Write the folder at `path` of the commit ("." for all of it) below `target`, with the executable bits.
+
+    `only` are the files that are wanted, by their paths below the folder, where not all are.
+    """
     prefix = "" if path == "." else f"{path}/"
     entries = _entries(repository, commit, path, context)
-    files = {target / name.removeprefix(prefix): entry for name, entry in entries.items() if name.startswith(prefix)}
+    files = {name.removeprefix(prefix): entry for name, entry in entries.items() if name.startswith(prefix)}
     if not files:
         raise SourceUnavailableError(f"the commit has no folder {path}")
-    _write(repository, files, context, limit_bytes=limit_bytes)
+    wanted = {target / name: entry for name, entry in files.items() if only is None or name in only}
+    _write(repository, wanted, context, limit_bytes=limit_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from repro_tui.artifacts.sources.clients import without_credentials
 from repro_tui.artifacts.store import Store
 from repro_tui.authoring.locking.image import Progress, see
 from repro_tui.authoring.locking.resolving import Upgrade, differences, lock_text, resolve
-from repro_tui.authoring.locking.stale import PARTS, Subject, changed_artifacts, lock_findings
+from repro_tui.authoring.locking.stale import PARTS, Subject, changed_artifacts, changed_listings, lock_findings
 from repro_tui.errors import InfrastructureError, ManifestError, ReproError, UsageError, from_os_error
 from repro_tui.files import write_whole
 from repro_tui.images.assemble import find_image
@@ -207,7 +207,8 @@ class _Locking:
         artifacts = subject.loaded.manifest.artifacts
         changed = {index: now for index, _, now in changed_artifacts(subject) if not isinstance(now, Exception)}
         loose = {each.path[1] for each in subject.loose if each.path[0] == "artifacts"}
-        if not loose and not changed:
+        listed = {index for index, _, _ in changed_listings(subject)}
+        if not loose and not changed and not listed:
             return
         fetcher = Fetcher(
             self.store, list(self.wishes.mirrors), base=subject.loaded.path.absolute().parent,
@@ -215,10 +216,10 @@ class _Locking:
             progress=self.progress,
         )  # fmt: skip
         for index, artifact in enumerate(artifacts):
-            if index not in loose and index not in changed:
+            if index not in loose | listed and index not in changed:
                 continue
             sources = [self._at_commit(index, place, source, fetcher) for place, source in enumerate(artifact.sources)]
-            now = changed.get(index) or fetcher.measure(artifact.name, sources)
+            now = changed.get(index) or fetcher.measure(artifact.name, sources, artifact.listing)
             keys = {key: subject.key(("artifacts", index, key)) for key in ("sha256", "tree_sha256", "bytes")}
             right, wrong = ("tree_sha256", "sha256") if now.is_folder else ("sha256", "tree_sha256")
             pinned = self.document.get(keys[right])
@@ -233,9 +234,9 @@ class _Locking:
             self._set(keys["bytes"], now.bytes)
 
     def code(self) -> None:
-        name = self.subject.loaded.manifest.task.name
-        if name is not None:
-            self._set("task.code_sha256", builtin_code_digest(name))
+        for stage in self.subject.loaded.manifest.every_stage:
+            if stage.task.name is not None:
+                self._set(stage.key("task", "code_sha256"), builtin_code_digest(stage.task.name))
 
     def environment(self) -> None:
         """Pin the hash where it is missing or what it depends on was changed; look at an image that is there anyway."""

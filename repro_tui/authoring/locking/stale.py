@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repro_tui.artifacts.listed import listing_of
 from repro_tui.artifacts.measuring import Measured, measure_local
 from repro_tui.artifacts.sources.base import SourceUnavailableError
 from repro_tui.artifacts.store import Store
@@ -153,7 +154,8 @@ def changed_artifacts(subject: Subject) -> Iterator[tuple[int, Artifact, Measure
         if not isinstance(source, LocalSource) or index in loose:
             continue
         try:
-            now = measure_local(subject.loaded.path.absolute().parent, source)
+            base = subject.loaded.path.absolute().parent
+            now = measure_local(base, source, listing_of(artifact, base))
         except SourceUnavailableError as error:
             if len(artifact.sources) == 1:
                 yield index, artifact, error
@@ -161,6 +163,15 @@ def changed_artifacts(subject: Subject) -> Iterator[tuple[int, Artifact, Measure
         pinned = artifact.tree_sha256 if now.is_folder else artifact.sha256
         if pinned != now.sha256 or artifact.bytes != now.bytes:
             yield index, artifact, now
+
+
+def changed_listings(subject: Subject) -> Iterator[tuple[int, Artifact, str]]:
+    """Yield each artifact whose listing names another folder than is pinned, with that one's tree digest."""
+    loose = {each.path[1] for each in subject.loose if each.path[0] == "artifacts"}
+    for index, artifact in enumerate(subject.loaded.manifest.artifacts):
+        listing = listing_of(artifact, subject.loaded.path.absolute().parent)
+        if listing is not None and index not in loose and listing.tree_sha256 != artifact.tree_sha256:
+            yield index, artifact, listing.tree_sha256
 
 
 def _lock(subject: Subject) -> Iterator[Finding]:
@@ -180,12 +191,16 @@ def _artifacts(subject: Subject) -> Iterator[Finding]:
         words = now.reason if isinstance(now, SourceUnavailableError) else f"{now.source} is now {now.sha256}"
         key = subject.key(("artifacts", index, "tree_sha256" if artifact.tree_sha256 else "sha256"))
         yield Finding(key, subject.where(key), f"stale: {words}")
+    for index, artifact, tree_sha256 in changed_listings(subject):
+        key = subject.key(("artifacts", index, "tree_sha256"))
+        yield Finding(key, subject.where(key), f"stale: {artifact.listing} lists a folder of {tree_sha256}")
 
 
 def _code(subject: Subject) -> Iterator[Finding]:
-    task = subject.loaded.manifest.task
-    if task.name is not None and task.code_sha256 not in {None, now := builtin_code_digest(task.name)}:
-        key = "task.code_sha256"
+    for stage in subject.loaded.manifest.every_stage:
+        task, key = stage.task, stage.key("task", "code_sha256")
+        if task.name is None or task.code_sha256 in {None, now := builtin_code_digest(task.name)}:
+            continue
         yield Finding(key, subject.where(key), f"stale: this version's code is {now}")
 
 
