@@ -21,7 +21,7 @@ from tests.authoring.project_lab import make
 ANSWERS = {"experiment.title": 'A "title"', "experiment.authors": "A. Author, B. Author"}
 FILES = {
     "requirements.txt": "torch==2.13.0\n", "train.py": "x\n", "data.csv": "x\n", "my train.tsv": "x\n", "test.tsv": "x\n",
-    "checkpoint/config.json": "{}\n", "texts/a.txt": "x\n",
+    "checkpoint/config.json": "{}\n", "texts/a.txt": "x\n", "train/shirt/1.png": "x\n", "test/shirt/1.png": "x\n",
 }  # fmt: skip
 
 
