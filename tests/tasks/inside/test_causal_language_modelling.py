@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import torch
 from peft import PeftModel
@@ -151,6 +152,64 @@ def test_models_have_their_published_sizes() -> None:
         adapted = task.adapters(smollm2, task.Settings())
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     assert trainable == 30 * 8 * ((576 + 576) + (576 + 192))
+
+
+GGUF_NAMES = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "model.layers.": "blk.",
+    "post_attention_layernorm": "ffn_norm", "input_layernorm": "attn_norm", "self_attn.o_proj": "attn_output",
+    "self_attn.": "attn_", "mlp.": "ffn_", "_proj": "",
+}  # fmt: skip
+"""What GGUF calls the parts of a Llama."""
+
+
+def gguf_llama(path: Path) -> LlamaForCausalLM:
+    """Write a random Llama over bytes as llama.cpp's converter would, unquantised, and return it."""
+    config = LlamaConfig(
+        vocab_size=259, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=32, rms_norm_eps=1e-5, tie_word_embeddings=True,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval()
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(32)
+    writer.add_embedding_length(8)
+    writer.add_feed_forward_length(16)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(259)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([*sorted(pre_tokenizers.ByteLevel.alphabet()), "ab", "<s>", "</s>"])
+    writer.add_token_merges(["a b"])
+    writer.add_token_types([1] * 257 + [3, 3])
+    writer.add_bos_token_id(257)
+    writer.add_eos_token_id(258)
+    for name, tensor in model.state_dict().items():
+        theirs = name
+        for part, called in GGUF_NAMES.items():
+            theirs = theirs.replace(part, called)
+        rotary = "q_proj" in name or "k_proj" in name  # their halves are interleaved
+        written = tensor.reshape(2, 2, 2, 8).swapaxes(1, 2).reshape(8, 8).contiguous() if rotary else tensor
+        if name != "lm_head.weight":  # tied
+            writer.add_tensor(theirs, written.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return model
+
+
+def test_a_gguf_file_alone_is_a_checkpoint(tmp_path: Path) -> None:
+    model = gguf_llama(tmp_path / "m.gguf")
+    tokenizer, loaded = task.load_checkpoint(tmp_path, task.Settings(block_length=16))
+    ids = torch.tensor([tokenizer("abc")["input_ids"]])
+    assert tokenizer.convert_ids_to_tokens(ids[0].tolist()) == ["ab", "c"]
+    assert tokenizer.eos_token_id == 258
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(ids).logits, model(ids).logits)
+    assert "quantization_config" not in loaded.config.to_dict()
 
 
 def test_bytes_of_tokens_add_up_whatever_the_characters(gpt2: Path) -> None:
