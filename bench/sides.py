@@ -1,7 +1,8 @@
 """Two ways to fine-tune the same classifier, as bench/training.py runs them inside the image: `sides.py trainer|task`.
 
 The Trainer's settings come as JSON in $SIDES, the task's in its job. Both append to $REPRO_METRICS, in the wire format,
-the clock at which training began and each step ended ("at", in seconds), and the accuracy on the test split.
+when training began and each step ended, on the clock ("at") and in the processor time of all threads ("cpu"), both in
+seconds, and the accuracy on the test split.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MAX_LENGTH = 128
 
 def tell(event: str, /, **fields: Any) -> None:
     """Append an event with the time of now."""
-    _emit(event, at=time.perf_counter(), **fields)
+    _emit(event, at=time.perf_counter(), cpu=time.process_time(), **fields)
 
 
 _emit = wire.emit
