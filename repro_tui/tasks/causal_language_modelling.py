@@ -201,6 +201,7 @@ def write(model: Any, tokenizer: Any, settings: Settings, out: Path) -> None:
     """Write the whole checkpoint, or with "lora" the adapters alone, in the layout that `from_pretrained` reads."""
     if settings.adaptation == "full":
         emit.weights(model, out)
+        model.config.name_or_path = ""  # a path of this container
         model.config.to_json_file(out / "config.json", use_diff=False)
         emit.output("config", out / "config.json", out)
         tokenizer.save_pretrained(out)
@@ -213,7 +214,7 @@ def write(model: Any, tokenizer: Any, settings: Settings, out: Path) -> None:
         key: sorted(value) if isinstance(value, set) else value
         for key, value in model.peft_config["default"].to_dict().items()
     }
-    config["base_model_name_or_path"] = None  # a path of this container
+    config["base_model_name_or_path"] = None  # likewise
     (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     emit.output("config", out / "adapter_config.json", out)
 

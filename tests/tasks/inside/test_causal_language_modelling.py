@@ -100,7 +100,7 @@ def test_the_loss_is_that_of_transformers_where_one_block_holds_the_text(
         assert found["initial_loss"] == pytest.approx(model(ids, labels=ids).loss.item(), rel=1e-5)
 
 
-def test_full_training_learns_repeats_and_writes_a_checkpoint(start: Any, tmp_path: Path) -> None:
+def test_full_training_learns_repeats_and_writes_a_checkpoint(start: Any, gpt2: Path, tmp_path: Path) -> None:
     first = start(epochs=3)
     assert first["loss"] < first["initial_loss"] - 1
     assert first["trainable_parameters"] == GPT2LMHeadModel(small()).num_parameters()
@@ -109,6 +109,8 @@ def test_full_training_learns_repeats_and_writes_a_checkpoint(start: Any, tmp_pa
     assert (tmp_path / "out/model.safetensors").read_bytes() == weights
     again = start(tmp_path / "out", max_steps=1)  # what it writes is a checkpoint for the next stage
     assert again["initial_loss"] == pytest.approx(first["loss"], rel=1e-6)
+    for path in (tmp_path / "out").glob("*.json"):
+        assert str(gpt2.parent) not in path.read_text(), "a path of the container"
     names = load_file(tmp_path / "out/model.safetensors")
     assert len({"lm_head.weight", "transformer.wte.weight"} & set(names)) == 1  # tied: written once
 
