@@ -214,7 +214,7 @@ def write(model: Any, tokenizer: Any, settings: Settings, out: Path) -> None:
         key: sorted(value) if isinstance(value, set) else value
         for key, value in model.peft_config["default"].to_dict().items()
     }
-    config["base_model_name_or_path"] = None  # likewise
+    config["base_model_name_or_path"] = None  # a path of this container
     (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     emit.output("config", out / "adapter_config.json", out)
 
