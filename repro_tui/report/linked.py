@@ -18,6 +18,7 @@ from repro_tui.manifest.models import (
     LocalSource,
     NpmSource,
     PipSource,
+    RunSource,
     Source,
 )
 
@@ -75,6 +76,8 @@ def source_address(source: Source) -> str:
             return f"{source.url}{_fragment(source.path)}"
         case LocalSource():
             return quote(source.path)
+        case RunSource():
+            return f"urn:repro-tui:run:{quote(source.experiment)}{_fragment(source.output)}"
 
 
 def package_address(source: PipSource | AptSource | NpmSource) -> str:

@@ -33,6 +33,8 @@ class Context:
     base: Path
     environ: Mapping[str, str]
     debian_mirror: str | None = None
+    runs: Path = Path("runs")
+    """The folder of the runs, whose outputs a manifest may name."""
     local: bool = True
     """Whether places on this host count: they do not where somebody else wrote the manifest for another host."""
     notify: Callable[[str], None] = lambda _: None

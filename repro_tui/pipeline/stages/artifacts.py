@@ -28,6 +28,7 @@ def fetcher(context: Context, progress: Callable[[int, int, str], None]) -> Fetc
         base=Path(options.manifest).parent,
         offline=options.offline,
         debian_mirror=options.debian_mirror,
+        runs=(context.run.series or context.run).path.parent,
         local=not options.bundle,
         notify=lambda text: context.notice("warning", text),
         progress=progress,
