@@ -103,6 +103,25 @@ class StageFinished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStage(Event):
+    """A stage of the manifest (`[[stage]]`) begins, or with a `status` has ended; `place` of `count`, from 1.
+
+    `key` is the digest of all it depends on, `tree_sha256` that of the folder it hands on. Of a stage that was taken
+    from the store `run` is where it was made.
+    """
+
+    kind: ClassVar[str] = "task_stage"
+    name: str
+    place: int
+    count: int
+    status: StageStatus | None = None
+    elapsed_s: float = 0.0
+    key: str = ""
+    tree_sha256: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineChosen(Event):
     """Which engine runs the containers, where, and why it was chosen."""
 
@@ -179,8 +198,8 @@ class RunFinished(Event):
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
-        RunStarted, StageStarted, StageProgress, StageFinished, EngineChosen, Notice, CheckResult, ResourceSample,
-        CancelRequested, RunFinished,
+        RunStarted, StageStarted, StageProgress, StageFinished, TaskStage, EngineChosen, Notice, CheckResult,
+        ResourceSample, CancelRequested, RunFinished,
     )
 }  # fmt: skip
 
@@ -198,8 +217,8 @@ def from_line(line: str | bytes) -> Event | None:
         return None
     known = {field.name for field in fields(cls)}
     values: dict[str, Any] = {key: value for key, value in body.items() if key in known}
-    for key, enum in (("status", StageStatus if cls is StageFinished else CheckStatus), ("verdict", Verdict)):
-        if key in values:
+    for key, enum in (("status", CheckStatus if cls is CheckResult else StageStatus), ("verdict", Verdict)):
+        if values.get(key) is not None:
             values[key] = enum(values[key])
     if "stages" in values:
         values["stages"] = tuple(values["stages"])

@@ -11,6 +11,11 @@ both sides import. A script may as well write the lines itself; docs/wire-format
     {"event": "runtime", ...what the libraries see: threads, cpu_capability, ...}
     {"event": "note",   "text": "..."}
 
+One more is written by the host alone, into the file that it puts together of a run with several stages; what follows
+is of that stage:
+
+    {"event": "stage",  "stage": "pretrain"}
+
 A value that is not a finite number is written as the string "nan", "inf" or "-inf" (JSON has none of them), and can
 never match an expected value.
 """
@@ -25,7 +30,7 @@ from typing import Any
 ENV_METRICS = "REPRO_METRICS"
 """Environment variable that names the file to append to."""
 
-EVENTS = frozenset({"phase", "step", "metric", "output", "table", "runtime", "note"})
+EVENTS = frozenset({"phase", "step", "metric", "output", "table", "runtime", "note", "stage"})
 MAX_LINE_BYTES = 1 << 20
 """A longer line is refused by the host and noted in the report."""
 
@@ -101,4 +106,5 @@ _REQUIRED: dict[str, tuple[tuple[str, type | tuple[type, ...]], ...]] = {
     "table": (("name", str), ("columns", list), ("rows", list)),
     "runtime": (),
     "note": (("text", str),),
+    "stage": (("stage", str),),
 }

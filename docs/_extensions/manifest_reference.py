@@ -32,6 +32,8 @@ def reference(schema: _Schema) -> str:
     tables = _Tables(schema)
     tables.visit("", schema)
     for rule in schema.get("allOf", ()):
+        if "task" not in rule.get("if", {}).get("properties", {}):
+            continue  # what the keys of the table owe each other
         task = rule["if"]["properties"]["task"]["properties"]["name"]["const"]
         tables.visit(f"hyperparameters of {task}", tables.resolved(rule["then"]["properties"]["hyperparameters"]))
     return "\n".join(tables.lines)

@@ -122,7 +122,7 @@ def predicate(report: Report, report_bytes: bytes) -> dict[str, Any]:
         "report": {"sha256": sha256(report_bytes)},
         "checks": [{key: check[key] for key in _CHECK} for check in body["checks"]],
         "metrics": [
-            {"name": metric.name, "split": metric.split, "value": metric.value}
+            {"name": metric.name, "split": metric.place, "value": metric.value}
             for metric in report.metrics
             if metric.label is None
         ],

@@ -11,7 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,12 +21,13 @@ from repro_tui.manifest.canonical import digest
 from repro_tui.manifest.editing import Document
 from repro_tui.manifest.loading import LoadedManifest, inspect
 from repro_tui.manifest.placeholders import PLACEHOLDER
-from repro_tui.manifest.record import Record, read_record, write_record
+from repro_tui.manifest.record import Record, parted, read_record, write_record
 from repro_tui.pipeline import launch
 from repro_tui.pipeline.plan import Options
 from repro_tui.pipeline.series import is_whole, planned
 from repro_tui.runs.catalog import list_runs
 from repro_tui.runs.directory import Liveness, RunDirectory
+from repro_tui.runs.state import of_stage
 from repro_tui.verify.statistics import half_width
 
 Level = Literal["bitwise", "metric", "statistical"]
@@ -44,6 +45,12 @@ class Metric:
     absolute: float
     rule: str
     samples: tuple[float, ...]
+    stage: str = ""
+
+    @property
+    def place(self) -> str:
+        """The split, and the stage in front of it where there is one."""
+        return of_stage(self.stage, self.split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +111,11 @@ def check_writable(loaded: LoadedManifest) -> None:
 
 def names_seed(loaded: LoadedManifest) -> bool:
     """Say whether the seed reaches the task as far as the manifest tells: built-in tasks take it from the job."""
-    words = loaded.manifest.task.command
-    return words is None or any(found[2] == "seed" for word in words for found in PLACEHOLDER.finditer(word))
+    commands = [stage.task.command for stage in loaded.manifest.every_stage]
+    return any(
+        words is None or any(found[2] == "seed" for word in words for found in PLACEHOLDER.finditer(word))
+        for words in commands
+    )
 
 
 def begin(runs: Path, loaded: LoadedManifest, options: Options) -> tuple[RunDirectory, bool]:
@@ -159,12 +169,13 @@ def findings(run: RunDirectory, loaded: LoadedManifest, confidence: float) -> Fi
     level: Level = "statistical"
     if metrics == repeated:
         level = "metric" if moving or not digests else "bitwise"
-    wanted = [(each.name, each.split) for each in loaded.manifest.expected.metrics] or list(metrics)
+    wanted = [(each.name, each.split, each.stage or "") for each in loaded.manifest.expected.metrics] or list(metrics)
     found = []
     for key in wanted:
         values = [value for record in records.values() if (value := _metrics(record).get(key)) is not None]
         if len(values) == len(records):
-            found.append(tolerance(*key, values, repeated.get(key), confidence))
+            name, split, stage = key
+            found.append(replace(tolerance(name, split, values, repeated.get(key), confidence), stage=stage))
     return Findings(level, options.seeds, tuple(found), digests, moving, first)
 
 
@@ -201,8 +212,8 @@ def _rounded_up(width: float) -> float:
     return max(rounded, width)
 
 
-def _metrics(record: Record) -> dict[tuple[str, str], float]:
-    return {(each["name"], each["split"]): each["value"] for each in record.metrics}
+def _metrics(record: Record) -> dict[tuple[str, str, str], float]:
+    return {(each["name"], each["split"], each.get("stage", "")): each["value"] for each in record.metrics}
 
 
 def write(loaded: LoadedManifest, found: Findings, run: RunDirectory, *, force: bool) -> Written:
@@ -222,12 +233,14 @@ def write(loaded: LoadedManifest, found: Findings, run: RunDirectory, *, force: 
         pin("image.manifest_digest", record.image.manifest_digest)
         pin("image.config_digest", record.image.config_digest)
     pin("environment.hash", digest(record.environment))
-    if manifest.task.name is not None:
-        pin("task.code_sha256", record.job.get("task", {}).get("code_sha256"))
+    for stage in manifest.every_stage:
+        if stage.task.name is not None:
+            job = record.job["stage"][stage.name] if stage.name else record.job
+            pin(stage.key("task", "code_sha256"), job.get("task", {}).get("code_sha256"))
     for metric in found.metrics:
         _write_metric(pin, metric, found.seeds)
     for name, sha256 in sorted(found.digests.items()):
-        _write_digest(pin, name, sha256, record.host.get("cpu_vendor"))
+        _write_digest(pin, parted(name, record.stages), sha256, record.host.get("cpu_vendor"))
     old = _write_record(loaded, pin, found)
     _check(document)
     document.save()
@@ -271,9 +284,10 @@ def _short(value: Any) -> str:
 
 
 def _write_metric(pin: _Pin, metric: Metric, seeds: Sequence[int]) -> None:
-    values = {"name": metric.name, "split": metric.split, "value": metric.value, "absolute": metric.absolute}
+    where = {"name": metric.name, **({"stage": metric.stage} if metric.stage else {}), "split": metric.split}
+    values = {**where, "value": metric.value, "absolute": metric.absolute}
     of_seeds = {"samples": list(metric.samples), "seeds": list(seeds)}
-    place = _place(pin.document.get("expected.metrics"), metric.name, metric.split)
+    place = _place(pin.document.get("expected.metrics"), metric.name, metric.stage, metric.split)
     if place is None:
         pin.add("expected.metrics", {**values, **of_seeds}, metric.rule)
         return
@@ -292,20 +306,22 @@ def _write_metric(pin: _Pin, metric: Metric, seeds: Sequence[int]) -> None:
         pin(f"{path}.{key}", value)
 
 
-def _write_digest(pin: _Pin, name: str, sha256: str, vendor: str | None) -> None:
-    place = _place(pin.document.get("expected.digests"), name)
+def _write_digest(pin: _Pin, of: tuple[str, str], sha256: str, vendor: str | None) -> None:
+    stage, name = of
+    place = _place(pin.document.get("expected.digests"), name, stage)
     if place is None:
-        values = {"name": name, "sha256": sha256, **({"cpu_vendor": vendor} if vendor else {})}
+        where = {"name": name, **({"stage": stage} if stage else {})}
+        values = {**where, "sha256": sha256, **({"cpu_vendor": vendor} if vendor else {})}
         pin.add("expected.digests", values, "")
     elif pin(f"expected.digests[{place}].sha256", sha256) and vendor:
         pin(f"expected.digests[{place}].cpu_vendor", vendor)
 
 
-def _place(tables: Any, name: str, split: str = "test") -> int | None:
+def _place(tables: Any, name: str, stage: str, split: str = "test") -> int | None:
     places = (
         index
         for index, table in enumerate(tables or ())
-        if table.get("name") == name and table.get("split", "test") == split
+        if (table.get("name"), table.get("stage", ""), table.get("split", "test")) == (name, stage, split)
     )
     return next(places, None)
 

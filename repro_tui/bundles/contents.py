@@ -23,7 +23,7 @@ from repro_tui.images.pulled import pull
 from repro_tui.images.recipe import Recipe, find_recipe
 from repro_tui.manifest.code import builtin_code_files
 from repro_tui.manifest.loading import LoadedManifest
-from repro_tui.manifest.models import Artifact
+from repro_tui.manifest.models import Artifact, Stage
 from repro_tui.manifest.trees import tree_digest, tree_files
 from repro_tui.runs.words import size
 
@@ -103,6 +103,11 @@ def add_experiment(found: Gathered, loaded: LoadedManifest) -> str:
         named.append((manifest.environment.lock, "lock", "environment.lock"))
     if manifest.recorded is not None:
         named.append((manifest.recorded.file, "record", "recorded.file"))
+    named += [
+        (artifact.listing, "listing", f"artifacts.{artifact.name}.listing")  # the tree digest pins what it says
+        for artifact in manifest.artifacts
+        if artifact.listing is not None
+    ]
     folder = PurePosixPath("experiment", *[_LEVEL] * max((_climbs(name, key) for name, _, key in named), default=0))
     path = str(folder / loaded.path.name)
     name = manifest.experiment.name
@@ -110,7 +115,7 @@ def add_experiment(found: Gathered, loaded: LoadedManifest) -> str:
     for relative, role, key in named:
         content = loaded.resolve(relative).read_bytes()
         pinned = manifest.environment.lock_sha256 if role == "lock" else manifest.recorded and manifest.recorded.sha256
-        if hashlib.sha256(content).hexdigest() != pinned:
+        if role != "listing" and hashlib.sha256(content).hexdigest() != pinned:
             raise DriftError(f"{relative} changed while it was read", component=role, where=key, hint="pack again")
         found.add(_joined(folder, relative), content, role, name=PurePosixPath(relative).name)
     return path
@@ -167,7 +172,12 @@ def add_artifacts(found: Gathered, artifacts: Sequence[Artifact], wish: Wish, fe
 
 def add_task_code(found: Gathered, loaded: LoadedManifest, fetcher: Fetcher) -> None:
     """Add the code of a built-in task as it is pinned, so that a reader's own version of it does not matter."""
-    task = loaded.manifest.task
+    for stage in loaded.manifest.every_stage:
+        _add_code_of(found, stage, fetcher)
+
+
+def _add_code_of(found: Gathered, stage: Stage, fetcher: Fetcher) -> None:
+    task = stage.task
     if task.name is None or task.code_sha256 is None:
         return
     files = builtin_code_files(task.name)
@@ -176,7 +186,7 @@ def add_task_code(found: Gathered, loaded: LoadedManifest, fetcher: Fetcher) -> 
         if folder is None:
             raise DriftError(
                 f"the code of the built-in task {task.name} has digest {observed}, the pin says {task.code_sha256}",
-                component="job", where="task.code_sha256",
+                component="job", where=stage.key("task", "code_sha256"),
                 hint="pack with the version of repro-tui that the manifest was recorded with; a folder with that code "
                 "in the store or in a mirror does too",
             )  # fmt: skip

@@ -22,6 +22,7 @@ from repro_tui.bundles.index import NAME, Index, LeftOut, Member, refused, shown
 from repro_tui.errors import ManifestError, StoreFullError
 from repro_tui.manifest.code import builtin_code_digest
 from repro_tui.manifest.loading import LoadedManifest, load
+from repro_tui.manifest.models import Manifest
 from repro_tui.manifest.trees import tree_files
 from repro_tui.pipeline import origin
 from repro_tui.runs.directory import RunDirectory
@@ -194,15 +195,25 @@ def _load(path: Path, folder: Path, index: Index) -> LoadedManifest:
     if manifest.image.dockerfile is not None:
         raise refused(path, name, "it has an engine of this host build a Dockerfile, which no bundle may")
     named = [manifest.environment.lock, manifest.recorded.file if manifest.recorded else None]
+    named += [artifact.listing for artifact in manifest.artifacts]
     for relative in (name for name in named if name is not None):
         inside = Path(os.path.normpath(loaded.resolve(relative)))
         if not inside.is_relative_to(folder) or index.member(inside.relative_to(folder).as_posix()) is None:
             raise refused(path, name, f"it names {shown(relative)}, which is no member of the bundle")
-    code = folder / "trees" / (manifest.task.code_sha256 or "none")
-    if manifest.task.name is not None and manifest.task.code_sha256 != builtin_code_digest(manifest.task.name):
-        loaded = replace(loaded, task_code=code if code.is_dir() else None)
+    loaded = replace(loaded, task_code=_code(folder / "trees", manifest))
     if index.member("run/report.json") is not None:
         fault = recorded.inconsistency(RunDirectory(folder / "run"), loaded)
         if fault is not None:
             raise refused(path, *fault)
     return loaded
+
+
+def _code(trees: Path, manifest: Manifest) -> dict[str, Path]:
+    """Return the pinned code of the tasks of which this version has another, as far as the bundle holds it."""
+    tasks = [stage.task for stage in manifest.every_stage if stage.task.name is not None]
+    pinned = {
+        str(task.code_sha256): trees / (task.code_sha256 or "none")
+        for task in tasks
+        if task.code_sha256 != builtin_code_digest(task.name or "")
+    }
+    return {digest: folder for digest, folder in pinned.items() if folder.is_dir()}

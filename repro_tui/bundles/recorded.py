@@ -171,12 +171,12 @@ def _other_value(whole: Report, told: SeedReported, own: Report) -> str | None:
         return None
     sample = [each.run for each in whole.series.seeds if not each.run.endswith(_AGAIN)]
     place = sample.index(told.run)
-    values = {(metric.name, metric.split): metric.value for metric in own.metrics if metric.label is None}
+    values = {(metric.name, metric.place): metric.value for metric in own.metrics if metric.label is None}
     return next(
         (
-            f"{metric.split}/{metric.name}"
+            f"{metric.place}/{metric.name}"
             for metric in whole.series.metrics
-            if metric.values[place : place + 1] != [values.get((metric.name, metric.split))]
+            if metric.values[place : place + 1] != [values.get((metric.name, metric.place))]
         ),
         None,
     )

@@ -88,11 +88,12 @@ def _pins(loaded: LoadedManifest) -> dict[str, str]:
 
     manifest = loaded.manifest
     pins = {}
-    if manifest.task.name is not None:
-        pins["task.code_sha256"] = code_sha256(loaded)
-    elif manifest.task.code is not None:
-        code = manifest.artifact(manifest.task.code)
-        pins[f"artifacts.{code.name}.tree_sha256"] = str(code.tree_sha256)
+    for stage in manifest.every_stage:
+        if stage.task.name is not None:
+            pins[stage.key("task", "code_sha256")] = code_sha256(loaded, stage)
+        elif stage.task.code is not None:
+            code = manifest.artifact(stage.task.code)
+            pins[f"artifacts.{code.name}.tree_sha256"] = str(code.tree_sha256)
     if manifest.environment.lock_sha256 is not None:
         pins["environment.lock_sha256"] = manifest.environment.lock_sha256
     return {**pins, "sha256": loaded.sha256}

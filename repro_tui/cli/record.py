@@ -79,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         allow_drift=arguments.force,
         seeds=seeds,
         twice=True,
+        fresh=True,
         jobs=arguments.jobs,
     )
     if len(seeds) > 1 and not recording.names_seed(loaded):
@@ -123,7 +124,7 @@ def _say(found: Findings, written: Written) -> None:
     console.say("")
     console.data(f"level: {found.reached}\n")
     for metric in found.metrics:
-        console.data(f"{metric.split}/{metric.name} = {metric.value:.6g} ± {metric.absolute:.3g}: {metric.rule}\n")
+        console.data(f"{metric.place}/{metric.name} = {metric.value:.6g} ± {metric.absolute:.3g}: {metric.rule}\n")
     for name in found.moving:
         console.data(f"output {name}: other bits the second time, not expected\n")
     for line in written.changed:

@@ -72,6 +72,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--allow-drift", action="store_true", help="go on where a pin drifted; the verdict stays ENVIRONMENT DRIFT"
     )
+    parser.add_argument(
+        "--fresh", action="store_true", help="run every stage of the manifest: take none from the store"
+    )
     parser.set_defaults(run=run)
 
 
@@ -126,6 +129,7 @@ def prepare(arguments: argparse.Namespace) -> RunDirectory:
             seeds=launch.series_seeds(arguments.seeds, loaded) if arguments.seeds is not None else (),
             jobs=arguments.jobs,
             allow_drift=arguments.allow_drift,
+            fresh=arguments.fresh,
         ),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from repro_tui.manifest import tasks
 from repro_tui.manifest.declarations import TaskType
@@ -17,6 +17,7 @@ from repro_tui.manifest.paths import Part, format_path, lookup
 from repro_tui.manifest.placeholders import PLACEHOLDER
 from repro_tui.manifest.problems import Problem, did_you_mean, listing, show
 from repro_tui.manifest.seed_checks import SEED_CHECKS
+from repro_tui.manifest.stage_checks import STAGE_CHECKS, stage_of_model, stage_tables
 
 _LARGEST_INTEGER = 2**53 - 1
 
@@ -40,24 +41,43 @@ _RESERVED_VARIABLES = {
 def cross_problems(data: Mapping[str, Any], lines: Lines) -> Iterator[Problem]:
     """Yield the problems between the tables of a parsed manifest."""
     checks = (
-        _integers, _variables, _image_lock, _artifact_names, _artifact_paths, _split_artifacts, _split_parts,
-        _task_name, _task_code, _task_model, _task_splits, _placeholders, _expected_twice,
-        _expected_names, *SEED_CHECKS,
+        _integers, _variables, _image_lock, _artifact_names, _artifact_paths, _expected_twice, *SEED_CHECKS,
+        *STAGE_CHECKS,
     )  # fmt: skip
-    for check in checks:
-        for path, found, allowed, hint in check(data):
-            yield Problem(format_path(path), lines.line(path), found, allowed, hint)
+    of_a_stage = (
+        _split_artifacts, _split_parts, _task_name, _task_code, _task_model, _task_splits, _placeholders,
+        _expected_names,
+    )  # fmt: skip
+    for path, found, allowed, hint in (
+        *(problem for check in checks for problem in check(data)),
+        *(
+            problem
+            for check in of_a_stage
+            for at, stage in stage_tables(data)
+            for problem in check(_Of(data, at, stage))
+        ),
+    ):
+        yield Problem(format_path(path), lines.line(path), found, allowed, hint)
 
 
 _KINDS = ("data", "weights", "code")
+
+
+class _Of(NamedTuple):
+    """A stage of a parsed manifest, and where it is in it."""
+
+    data: Mapping[str, Any]
+    at: tuple[Part, ...]
+    stage: Mapping[str, Any]
+
 
 _Found = Iterator[tuple[tuple[Part, ...], str, str, str]]
 """(path, found, allowed, hint)"""
 
 
-def builtin_task(data: Mapping[str, Any]) -> TaskType | None:
-    """Return the task that a parsed manifest names, None where it names no (known) one."""
-    return tasks.find_or_none(lookup(data, ("task", "name")))
+def builtin_task(stage: Mapping[str, Any]) -> TaskType | None:
+    """Return the task that a stage of a parsed manifest names, None where it names no (known) one."""
+    return tasks.find_or_none(lookup(stage, ("task", "name")))
 
 
 def _integers(data: Mapping[str, Any]) -> _Found:
@@ -118,11 +138,11 @@ def _artifact_names(data: Mapping[str, Any]) -> _Found:
 
 
 def _artifact_paths(data: Mapping[str, Any]) -> _Found:
-    code = lookup(data, ("task", "code"))
+    codes = [code for _, stage in stage_tables(data) if isinstance(code := lookup(stage, ("task", "code")), str)]
     paths = [
         (index, PurePosixPath(artifact["path"]))
         for index, artifact in _artifacts(data)
-        if isinstance(artifact.get("path"), str) and (code is None or artifact.get("name") != code)
+        if isinstance(artifact.get("path"), str) and artifact.get("name") not in codes
     ]
     by_path: dict[PurePosixPath, int] = {}
     for index, path in paths:
@@ -162,31 +182,33 @@ def _reference_to_artifact(data: Mapping[str, Any], path: tuple[Part, ...], kind
         yield path, f"{show(name)}, a single file", "a folder: an artifact with `tree_sha256`", ""
 
 
-def _split_artifacts(data: Mapping[str, Any]) -> _Found:
-    for split in _table(data, "splits"):
+def _split_artifacts(of: _Of) -> _Found:
+    for split in _table(of.stage, "splits"):
         for key in ("artifact", "targets"):
-            yield from _reference_to_artifact(data, ("splits", split, key), "data", "a split")
-        for index in range(len(_list(data, "splits", split, "joins"))):
-            yield from _reference_to_artifact(data, ("splits", split, "joins", index, "artifact"), "data", "a split")
+            yield from _reference_to_artifact(of.data, (*of.at, "splits", split, key), "data", "a split")
+        for index in range(len(_list(of.stage, "splits", split, "joins"))):
+            yield from _reference_to_artifact(
+                of.data, (*of.at, "splits", split, "joins", index, "artifact"), "data", "a split"
+            )
 
 
-def _task_name(data: Mapping[str, Any]) -> _Found:
-    name = lookup(data, ("task", "name"))
+def _task_name(of: _Of) -> _Found:
+    name = lookup(of.stage, ("task", "name"))
     if isinstance(name, str) and name not in (known := tasks.names()):
         hint = did_you_mean(name, known) or "where another package adds the task, install that package"
-        yield ("task", "name"), show(name), listing(known), hint
+        yield (*of.at, "task", "name"), show(name), listing(known), hint
 
 
-def _task_code(data: Mapping[str, Any]) -> _Found:
-    if lookup(data, ("task", "name")) is None:
-        yield from _reference_to_artifact(data, ("task", "code"), "code", "the task's code")
+def _task_code(of: _Of) -> _Found:
+    if lookup(of.stage, ("task", "name")) is None:
+        yield from _reference_to_artifact(of.data, (*of.at, "task", "code"), "code", "the task's code")
 
 
-def _split_parts(data: Mapping[str, Any]) -> _Found:
-    splits = _table(data, "splits")
+def _split_parts(of: _Of) -> _Found:
+    splits = _table(of.stage, "splits")
     part_of = {name: lookup(split, ("part_of",)) for name, split in splits.items()}
     for name, whole in part_of.items():
-        path = ("splits", name, "part_of")
+        path = (*of.at, "splits", name, "part_of")
         if not isinstance(whole, str):
             continue
         if whole not in splits:
@@ -201,67 +223,82 @@ def _split_parts(data: Mapping[str, Any]) -> _Found:
             yield path, f"a circle: {circle}", "a split that comes from an artifact in the end", ""
 
 
-def _task_model(data: Mapping[str, Any]) -> _Found:
-    model = lookup(data, ("task", "model"))
-    task = builtin_task(data)
+def _task_model(of: _Of) -> _Found:
+    model = lookup(of.stage, ("task", "model"))
+    task = builtin_task(of.stage)
     if task is not None and task.checkpoint == "needed" and model is None:
         allowed = f"`{task.name}` needs `model`: the folder below /inputs that holds the checkpoint"
-        yield ("task", "model"), "nothing", allowed, ""
+        yield (*of.at, "task", "model"), "nothing", allowed, ""
     if task is not None and task.checkpoint == "none" and model is not None:
-        yield ("task", "model"), show(model), f"no `model`: `{task.name}` takes no checkpoint", "leave it out"
-    artifacts = [artifact for _, artifact in _artifacts(data)]
+        yield (*of.at, "task", "model"), show(model), f"no `model`: `{task.name}` takes no checkpoint", "leave it out"
+    artifacts = [artifact for _, artifact in _artifacts(of.data)]
     sound = all(isinstance(item.get("path"), str) and item.get("kind") in _KINDS for item in artifacts)
-    if not isinstance(model, str) or not sound or len(artifacts) != len(_list(data, "artifacts")):
+    if not isinstance(model, str) or not sound or len(artifacts) != len(_list(of.data, "artifacts")):
         return  # the artifact that is meant may be the one that has another problem
     known: list[str] = [artifact["path"] for artifact in artifacts if artifact["kind"] == "weights"]
     folder = PurePosixPath(model)
+    if stage_of_model(model) is not None:
+        return  # a check of stages
     if not any(folder == PurePosixPath(path) or folder in PurePosixPath(path).parents for path in known):
         folders = sorted({path.partition("/")[0] for path in known})
         allowed = f"a folder below /inputs that an artifact of kind `weights` fills: {listing(folders)}"
-        yield ("task", "model"), f"{show(model)}, where no weights are", allowed, did_you_mean(model, folders)
+        yield (*of.at, "task", "model"), f"{show(model)}, where no weights are", allowed, did_you_mean(model, folders)
 
 
-def _task_splits(data: Mapping[str, Any]) -> _Found:
-    task = builtin_task(data)
+def _task_splits(of: _Of) -> _Found:
+    task = builtin_task(of.stage)
     if task is None:
         return
-    splits = _table(data, "splits")
+    splits = _table(of.stage, "splits")
     for name in task.splits:
         if name not in splits:
             hint = did_you_mean(name, list(splits))
-            yield ("splits", name), "nothing", f"`{task.name}` needs the split `{name}`", hint
+            yield (*of.at, "splits", name), "nothing", f"`{task.name}` needs the split `{name}`", hint
     for name in splits:
-        kind = lookup(data, ("splits", name, "format")) or "tsv"
-        if kind not in task.formats and lookup(data, ("splits", name, "part_of")) is None:
+        kind = lookup(of.stage, ("splits", name, "format")) or "tsv"
+        if kind not in task.formats and lookup(of.stage, ("splits", name, "part_of")) is None:
             found = f"{show(kind)}, which `{task.name}` does not read"
-            yield ("splits", name, "format"), found, listing(task.formats), did_you_mean(kind, task.formats)
+            yield (*of.at, "splits", name, "format"), found, listing(task.formats), did_you_mean(kind, task.formats)
     for key in ("select_best_on", "evaluate_every"):
-        if key in _table(data, "hyperparameters") and "validation" not in splits:
-            yield ("hyperparameters", key), "no split `validation`", f"`{key}` needs the split `validation`", ""
+        if key in _table(of.stage, "hyperparameters") and "validation" not in splits:
+            yield (*of.at, "hyperparameters", key), "no split `validation`", f"`{key}` needs the split `validation`", ""
 
 
-def _placeholders(data: Mapping[str, Any]) -> _Found:
-    if lookup(data, ("task", "name")) is not None:
+def _placeholders(of: _Of) -> _Found:
+    if lookup(of.stage, ("task", "name")) is not None:
         return
-    given = _table(data, "hyperparameters")
+    given = _table(of.stage, "hyperparameters")
     known = [*given, "seed"]
-    for index, argument in enumerate(_list(data, "task", "command")):
+    for index, argument in enumerate(_list(of.stage, "task", "command")):
         for found in PLACEHOLDER.finditer(argument) if isinstance(argument, str) else ():
             name = found[2]
             if name is not None and name not in known:
                 hint = did_you_mean(name, known) or f"`{{{{{name}}}}}` stands for `{{{name}}}` itself"
-                yield ("task", "command", index), f"`{{{name}}}`, which is no hyperparameter", listing(known), hint
-    if "seed" in given and "command" in _table(data, "task"):
-        yield ("hyperparameters", "seed"), "a seed", "the seed is `determinism.seed`; `{seed}` stands for it", ""
+                yield (
+                    (*of.at, "task", "command", index),
+                    f"`{{{name}}}`, which is no hyperparameter",
+                    listing(known),
+                    hint,
+                )
+    if "seed" in given and "command" in _table(of.stage, "task"):
+        yield (
+            (*of.at, "hyperparameters", "seed"),
+            "a seed",
+            "the seed is `determinism.seed`; `{seed}` stands for it",
+            "",
+        )
 
 
 def _expected_twice(data: Mapping[str, Any]) -> _Found:
-    metrics = [(item.get("name"), item.get("split", "test")) for item in _tables(data, "expected", "metrics")]
-    for index, (name, split) in _repeated(metrics):
+    metrics = [
+        (item.get("name"), item.get("split", "test"), item.get("stage"))
+        for item in _tables(data, "expected", "metrics")
+    ]
+    for index, (name, split, _) in _repeated(metrics):
         found = f"{show(name)} on {show(split)} a second time"
         yield ("expected", "metrics", index), found, "one expected value for a metric on a split", ""
-    digests = [(item.get("name"),) for item in _tables(data, "expected", "digests")]
-    for index, (name,) in _repeated(digests):
+    digests = [(item.get("name"), item.get("stage")) for item in _tables(data, "expected", "digests")]
+    for index, (name, _) in _repeated(digests):
         yield ("expected", "digests", index), f"{show(name)} a second time", "one digest for an output", ""
 
 
@@ -269,25 +306,27 @@ def _repeated(names: list[tuple[Any, ...]]) -> Iterator[tuple[int, tuple[Any, ..
     return ((index, name) for index, name in enumerate(names) if isinstance(name[0], str) and name in names[:index])
 
 
-def _expected_names(data: Mapping[str, Any]) -> _Found:
+def _expected_names(of: _Of) -> _Found:
     """Yield metrics and outputs that the built-in task does not report: they could only end as unverifiable."""
-    task = builtin_task(data)
+    task = builtin_task(of.stage)
     if task is None:
         return
-    splits = list(_table(data, "splits"))
-    hyperparameters = _table(data, "hyperparameters")
+    splits = list(_table(of.stage, "splits"))
+    hyperparameters = _table(of.stage, "hyperparameters")
     metrics = task.reported_metrics(hyperparameters)
     best = hyperparameters.get("select_best_on")
     if isinstance(best, str) and best not in metrics:
-        path = ("hyperparameters", "select_best_on")
+        path = (*of.at, "hyperparameters", "select_best_on")
         yield path, f"{show(best)}, which the task does not report", listing(metrics), did_you_mean(best, metrics)
     for table, key, known in (
         (("expected", "metrics"), "name", metrics),
         (("expected", "digests"), "name", task.outputs),
         (("claims",), "metric", metrics),
     ):
-        for index, item in enumerate(_tables(data, *table)):
+        for index, item in enumerate(_tables(of.data, *table)):
             name = item.get(key)
+            if item.get("stage") != (of.stage.get("name") if of.at else None):
+                continue
             if isinstance(name, str) and name not in known:
                 found = f"{show(name)}, which the task does not report"
                 yield (*table, index, key), found, listing(known), did_you_mean(name, known)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -208,6 +208,19 @@ def _required(*keys: str) -> dict[str, Any]:
     return {"required": list(keys)}
 
 
+class Placed:
+    """Mixin of what is measured on a split, in a stage where the manifest has some."""
+
+    if TYPE_CHECKING:
+        split: str
+        stage: str | None
+
+    @property
+    def place(self) -> str:
+        """The split, and the stage in front of it where there is one: "pretrain: test"."""
+        return f"{self.stage}: {self.split}" if self.stage else self.split
+
+
 class Table(BaseModel):
     """Base of every table: unknown keys are errors, values are not coerced, instances do not change."""
 
@@ -225,7 +238,8 @@ class Table(BaseModel):
 
     @model_validator(mode="after")
     def _hold_the_rules(self) -> Self:
-        given = {key for key in self.model_fields_set if getattr(self, key) is not None}
+        fields = type(self).model_fields
+        given = {fields[key].alias or key for key in self.model_fields_set if getattr(self, key) is not None}
         for rule in self.broken_rules(given):
             raise PydanticCustomError("rule", "{words}", {"words": rule.words})
         return self

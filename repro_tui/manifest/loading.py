@@ -7,7 +7,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from pydantic import ValidationError
 
 from repro_tui.errors import ManifestError
 from repro_tui.manifest.checks import builtin_task, cross_problems
+from repro_tui.manifest.folder_listing import listing_problems
 from repro_tui.manifest.lines import Lines
 from repro_tui.manifest.loose import Loose, filled, loose_keys
 from repro_tui.manifest.marks import marked_problems
 from repro_tui.manifest.models import Manifest
-from repro_tui.manifest.paths import parse_path, resolve_names
+from repro_tui.manifest.paths import format_path, parse_path, resolve_names
 from repro_tui.manifest.pinned_files import pinned_file_problems
 from repro_tui.manifest.problems import Problem, did_you_mean, show, sort_problems
 from repro_tui.manifest.record import Record
+from repro_tui.manifest.stage_checks import stage_tables
 from repro_tui.manifest.wording import rule_problems, validation_problems
 
 MAX_BYTES = 4 << 20
@@ -43,8 +45,8 @@ class LoadedManifest:
     """Hex SHA-256 of the file."""
     record: Record | None
     """The pinned record of the published run, where the manifest has one."""
-    task_code: Path | None = None
-    """A folder with the pinned code of the built-in task, where that is used and not the one that is installed."""
+    task_code: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of pinned code of built-in tasks by its digest, where that is used and not the one that is installed."""
 
     def resolve(self, relative: str) -> Path:
         """Return the path of a file that the manifest names relative to itself."""
@@ -103,7 +105,12 @@ def inspect(path: Path) -> Inspection:
     locked = {**data, "environment": {}} if any(each.path[-1] == "lock" for each in loose) else data
     record, problems = pinned_file_problems(locked, lines, resolve)
     manifest, found = _judge(data, lines, loose)
-    problems = [*found, *problems, *(each.problem(lines, str(path)) for each in loose)]
+    problems = [
+        *found,
+        *problems,
+        *listing_problems(data, lines, resolve),
+        *(each.problem(lines, str(path)) for each in loose),
+    ]
     if problems or manifest is None:
         return Inspection(None, tuple(sort_problems(problems)))
     return Inspection(LoadedManifest(manifest, path, text, hashlib.sha256(content).hexdigest(), record), ())
@@ -154,17 +161,19 @@ def resolve_beside(manifest: Path, relative: str) -> Path:
 
 def _validate(data: Mapping[str, Any], lines: Lines) -> tuple[Manifest | None, list[Problem]]:
     manifest, problems = None, []
-    task = builtin_task(data)
-    hyperparameters = data.get("hyperparameters", {})
     try:
         manifest = Manifest.model_validate(data)
     except ValidationError as error:
         problems += validation_problems(error, Manifest, data, lines)
     problems += rule_problems(Manifest, data, lines)
-    if task is not None and isinstance(hyperparameters, dict):
+    for at, table in stage_tables(data):
+        task, hyperparameters = builtin_task(table), table.get("hyperparameters", {})
+        if task is None or not isinstance(hyperparameters, dict):
+            continue
         # The task's own model says more than the general one: its word replaces that.
-        problems = [problem for problem in problems if not problem.toml_path.startswith("hyperparameters.")]
-        prefix = ("hyperparameters",)
+        prefix = (*at, "hyperparameters")
+        general = f"{format_path(prefix)}."
+        problems = [problem for problem in problems if not problem.toml_path.startswith(general)]
         try:
             task.hyperparameters.model_validate(hyperparameters)
         except ValidationError as error:

@@ -18,6 +18,7 @@ from repro_tui.manifest.fields import GIT_COMMIT_PATTERN, IMAGE_HOST, IMAGE_PATH
 from repro_tui.manifest.lines import Lines
 from repro_tui.manifest.paths import Part, format_path, lookup
 from repro_tui.manifest.problems import Problem, show
+from repro_tui.manifest.stage_checks import stage_tables
 
 LOCK_HINT = "`repro-tui lock MANIFEST` pins it"
 
@@ -58,7 +59,7 @@ def loose_keys(data: Mapping[str, Any], resolve: Callable[[str], Path]) -> list[
 def unpinned_keys(data: Mapping[str, Any]) -> list[Loose]:
     """Return the pins that a run does without, and a locked manifest has all the same."""
     found: list[Loose] = []
-    image, environment, task = (_table(data, name) for name in ("image", "environment", "task"))
+    image, environment = (_table(data, name) for name in ("image", "environment"))
     if "recipe" in image:
         found += [
             Loose(("image", key), "nothing", words)
@@ -67,8 +68,10 @@ def unpinned_keys(data: Mapping[str, Any]) -> list[Loose]:
         ]
     if "hash" not in environment and {"recipe", "reference", "dockerfile"} & image.keys():
         found.append(Loose(("environment", "hash"), "nothing", "the hash of the environment"))
-    if "name" in task and "code_sha256" not in task:
-        found.append(Loose(("task", "code_sha256"), "nothing", "the digest of the built-in task's code"))
+    for at, table in stage_tables(data):
+        task = _table(table, "task")
+        if "name" in task and "code_sha256" not in task:
+            found.append(Loose((*at, "task", "code_sha256"), "nothing", "the digest of the built-in task's code"))
     return found
 
 
@@ -153,6 +156,8 @@ def _commits(sources: list[Any], path: tuple[Part, ...]) -> Iterator[Loose]:
 def _is_folder(artifact: Mapping[str, Any], resolve: Callable[[str], Path]) -> bool:
     """Whether an artifact is a folder, as far as its first source says without being asked."""
     source = artifact["sources"][0]
+    if "listing" in artifact:
+        return True
     if not isinstance(source, dict):
         return False
     path = source.get("path")

@@ -14,6 +14,7 @@ from repro_tui.manifest.fields import (
     InsidePath,
     Name,
     OciDigest,
+    Placed,
     Reference,
     Seed,
     Seeds,
@@ -29,6 +30,7 @@ from repro_tui.manifest.fields import (
     parse_size,
     pattern,
 )
+from repro_tui.manifest.paths import Part, format_path
 from repro_tui.manifest.sources import (
     AptSource,
     Artifact,
@@ -38,15 +40,16 @@ from repro_tui.manifest.sources import (
     LocalSource,
     NpmSource,
     PipSource,
+    RunSource,
     Source,
 )
 from repro_tui.manifest.splits import Split
 
 __all__ = [
-    "AptSource", "Artifact", "Claim", "Determinism", "Environment", "Expected", "ExpectedDigest", "ExpectedMetric",
-    "Experiment", "GitSource", "HttpsSource", "HubSource", "ImagePins", "LocalSource", "Manifest", "Name", "NpmSource",
-    "OciDigest", "Paper", "PipSource", "Recorded", "Resources", "Sha256", "Source", "Split", "Table", "Task", "Text",
-    "Verify", "parse_size",
+    "AptSource", "Artifact", "Claim", "Determinism", "Environment", "Expected", "ExpectedDigest",
+    "ExpectedMetric", "Experiment", "GitSource", "HttpsSource", "HubSource", "ImagePins", "LocalSource",
+    "Manifest", "Name", "NpmSource", "OciDigest", "Paper", "PipSource", "Recorded", "Resources", "RunSource",
+    "Sha256", "Source", "Split", "Stage", "Table", "Task", "Text", "Verify", "parse_size",
 ]  # fmt: skip
 
 
@@ -176,6 +179,28 @@ class Task(Table):
     """Folder below /inputs that holds the checkpoint, for a built-in task that takes one."""
 
 
+Hyperparameters = dict[str, str | int | float | bool | list[str | int | float]]
+
+
+class Stage(Table):
+    """One of several stages: a task with splits and hyperparameters of its own, run after the stages before it."""
+
+    name: Name
+    """Its name; later stages find what it wrote below /inputs/stages/<name>."""
+    task: Task
+    """What is run."""
+    splits: dict[Name, Split] = Field(default_factory=dict)
+    """The splits by name: `train`, `validation`, `test`."""
+    hyperparameters: Hyperparameters = Field(default_factory=dict)
+    """Of the built-in task, or whatever the command's placeholders name."""
+    needs: list[Name] = Field(default_factory=list)
+    """Names of the earlier stages whose folders this one is given, read-only."""
+
+    def key(self, *parts: Part) -> str:
+        """Return where something of the stage is in the manifest, as a TOML path."""
+        return format_path(("stage", self.name, *parts) if self.name else parts)
+
+
 class Determinism(Table):
     """Seeds, and how far two runs may be apart."""
 
@@ -210,7 +235,7 @@ class Resources(Table):
     """Whether the run may reach the network."""
 
 
-class ExpectedMetric(Table):
+class ExpectedMetric(Placed, Table):
     """A metric of the recorded run; the same is |observed - value| <= absolute + relative * |value|."""
 
     rules = (
@@ -225,6 +250,8 @@ class ExpectedMetric(Table):
 
     name: Text
     """Name the task gives the metric."""
+    stage: Name | None = None
+    """The stage that reports it, where the manifest has stages."""
     split: Name = "test"
     """The split it is measured on."""
     value: float
@@ -248,6 +275,8 @@ class ExpectedDigest(Table):
 
     name: Text
     """The name the task gives it: "weights", "predictions"."""
+    stage: Name | None = None
+    """The stage that writes it, where the manifest has stages."""
     sha256: Sha256
     """SHA-256 of the output file."""
     cpu_vendor: str | None = None
@@ -276,11 +305,13 @@ class Verify(Table):
     """Margin of every metric that has none of its own, as a fraction of the mean of its samples."""
 
 
-class Claim(Table):
+class Claim(Placed, Table):
     """What a paper printed; reported beside the observed value, never part of the verdict."""
 
     metric: Text
     """Name the task gives the metric."""
+    stage: Name | None = None
+    """The stage that reports it, where the manifest has stages."""
     split: Name = "test"
     """The split it is measured on."""
     value: float
@@ -311,6 +342,14 @@ class Recorded(Table):
 class Manifest(Table):
     """A whole manifest."""
 
+    rules = (
+        one_of("task", "stage", words="a manifest has one `[task]`, or stages (`[[stage]]`): one of the two"),
+        excludes(
+            "stage", "splits", "hyperparameters",
+            words="with stages, `splits` and `hyperparameters` are those of a stage: `[stage.splits.train]`",
+        ),
+    )  # fmt: skip
+
     schema_: Literal[1] = Field(alias="schema")
     """Version of this format."""
     experiment: Experiment
@@ -321,12 +360,14 @@ class Manifest(Table):
     """What the process sees."""
     artifacts: Annotated[list[Artifact], Field(min_length=1)]
     """Everything the run reads: data, weights, code."""
-    task: Task
-    """What is run."""
+    task: Task | None = None
+    """What is run; needed where there are no stages."""
     splits: dict[Name, Split] = Field(default_factory=dict)
     """The splits by name: `train`, `validation`, `test`."""
-    hyperparameters: dict[str, str | int | float | bool | list[str | int | float]] = Field(default_factory=dict)
+    hyperparameters: Hyperparameters = Field(default_factory=dict)
     """Of the built-in task, or whatever the command's placeholders name."""
+    stages: Annotated[list[Stage], Field(min_length=1)] | None = Field(default=None, alias="stage")
+    """Stages in the order in which they run, each in a container of its own, in place of one `task`."""
     determinism: Determinism
     """Seeds, and how far two runs may be apart."""
     resources: Resources = Resources()
@@ -339,6 +380,26 @@ class Manifest(Table):
     """What papers printed."""
     recorded: Recorded | None = None
     """The record of the run that the expected values come from."""
+
+    @property
+    def every_stage(self) -> list[Stage]:
+        """The stages in their order; of a manifest with one `task` that alone, as a stage whose name is empty."""
+        if self.task is None:
+            return self.stages or []
+        return [
+            Stage.model_construct(
+                name="", task=self.task, splits=self.splits, hyperparameters=self.hyperparameters, needs=[]
+            )
+        ]
+
+    @property
+    def all_hyperparameters(self) -> Hyperparameters:
+        """The hyperparameters of every stage, by the name of the stage too where there are some."""
+        return {
+            f"{stage.name}.{key}" if stage.name else key: value
+            for stage in self.every_stage
+            for key, value in stage.hyperparameters.items()
+        }
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact of that name; raises KeyError."""

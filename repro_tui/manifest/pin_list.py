@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from repro_tui.manifest.loading import LoadedManifest
-from repro_tui.manifest.models import ExpectedMetric
+from repro_tui.manifest.models import ExpectedMetric, Stage, Task
 from repro_tui.manifest.splits import Split
 
 
@@ -26,25 +26,17 @@ def pin_rows(loaded: LoadedManifest) -> Iterator[PinRow]:
     manifest = loaded.manifest
     for artifact in manifest.artifacts:
         yield PinRow("artifacts", artifact.name, artifact.sha256 or artifact.tree_sha256 or "")
-    task = manifest.task
-    if task.name is not None:
-        yield PinRow("task", "name", task.name)
-        yield PinRow("task", "code", task.code_sha256 or "not pinned")
-    else:
-        yield PinRow("task", "command", " ".join(task.command or ()))
-    for name, split in manifest.splits.items():
-        yield PinRow("splits", name, _split(split))
-    for name, value in manifest.hyperparameters.items():
-        yield PinRow("hyperparameters", name, value if isinstance(value, str) else json.dumps(value))
+    for stage in manifest.every_stage:
+        yield from _stage(stage)
     determinism = manifest.determinism
     yield PinRow("determinism", "seed", str(determinism.seed))
     if determinism.data_seed is not None:
         yield PinRow("determinism", "data_seed", str(determinism.data_seed))
     yield PinRow("determinism", "level", determinism.level)
     for metric in manifest.expected.metrics:
-        yield PinRow("expected", f"{metric.split}/{metric.name}", _expected(metric))
+        yield PinRow("expected", f"{metric.place}/{metric.name}", _expected(metric))
     for output in manifest.expected.digests:
-        yield PinRow("expected", output.name, output.sha256)
+        yield PinRow("expected", f"{_of(output.stage)}{output.name}", output.sha256)
     if manifest.recorded is not None:
         yield PinRow("recorded", manifest.recorded.file, manifest.recorded.sha256)
 
@@ -68,8 +60,31 @@ def _environment(loaded: LoadedManifest) -> Iterator[PinRow]:
         yield PinRow("environment", name, str(value))
 
 
+def _stage(stage: Stage) -> Iterator[PinRow]:
+    """Yield the pins of one stage; where there are several, its name stands before the part."""
+    of, task = _of(stage.name), stage.task
+    if task.name is not None:
+        yield PinRow(f"{of}task", "name", task.name)
+        yield PinRow(f"{of}task", "code", task.code_sha256 or "not pinned")
+    else:
+        yield PinRow(f"{of}task", "command", " ".join(task.command or ()))
+    if stage.needs:
+        yield PinRow(f"{of}task", "needs", ", ".join(stage.needs))
+    for name, split in stage.splits.items():
+        yield PinRow(f"{of}splits", name, _split(split))
+    for name, value in stage.hyperparameters.items():
+        yield PinRow(f"{of}hyperparameters", name, value if isinstance(value, str) else json.dumps(value))
+
+
+def _of(stage: str | None) -> str:
+    return f"{stage}: " if stage else ""
+
+
 def _split(split: Split) -> str:
-    source = split.artifact or f"{split.fraction:g} of {split.part_of}, drawn with seed {split.seed}"
+    if split.stage is not None:
+        source = f"{split.file} of the stage {split.stage}"
+    else:
+        source = split.artifact or f"{split.fraction:g} of {split.part_of}, drawn with seed {split.seed}"
     source += "".join(f" with {join.artifact}" for join in split.joins or ())
     counted = f", {split.examples} examples" if split.examples is not None else ""
     source += f", after the first {split.skip}" if split.skip is not None else ""
@@ -93,8 +108,11 @@ def image_words(loaded: LoadedManifest) -> str:
 
 
 def task_words(loaded: LoadedManifest) -> str:
-    """Return what is run, in a word or two."""
-    task = loaded.manifest.task
+    """Return what is run, in a word or two, by stages where there are some."""
+    return ", then ".join(_task_words(stage.task) for stage in loaded.manifest.every_stage)
+
+
+def _task_words(task: Task) -> str:
     return task.name.replace("_", " ") if task.name is not None else f"own command ({(task.command or [''])[0]})"
 
 

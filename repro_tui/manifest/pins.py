@@ -8,6 +8,7 @@ from typing import Any
 from repro_tui.manifest.canonical import canonical, digest
 from repro_tui.manifest.code import builtin_code_digest
 from repro_tui.manifest.loading import LoadedManifest
+from repro_tui.manifest.models import Stage
 from repro_tui.manifest.paths import format_path
 from repro_tui.manifest.placeholders import fill
 from repro_tui.manifest.splits import Split
@@ -71,64 +72,78 @@ def container_environment(loaded: LoadedManifest) -> dict[str, str]:
     }
 
 
-def job(loaded: LoadedManifest) -> dict[str, Any]:
-    """Return what the task reads as /job/job.json: paths as the container sees them, no key left out."""
+def job(loaded: LoadedManifest, stage: Stage | None = None) -> dict[str, Any]:
+    """Return what the task reads as /job/job.json: paths as the container sees them, no key left out.
+
+    Without a `stage` it is the first one's: the only one's, where the manifest has none by name.
+    """
     manifest = loaded.manifest
+    stage = stage or manifest.every_stage[0]
+    task, splits = stage.task, stage.splits
     determinism = manifest.determinism
     return {
         "schema": 1,
-        "task": manifest.task.name,
-        "model": None if manifest.task.model is None else f"/inputs/{manifest.task.model}",
+        "task": task.name,
+        "model": None if task.model is None else f"/inputs/{task.model}",
         "seed": determinism.seed,
         "data_seed": determinism.seed if determinism.data_seed is None else determinism.data_seed,
         "level": determinism.level,
         "threads": manifest.environment.threads,
         "device": "cuda" if manifest.resources.gpus else "cpu",
         "cpu_capability": manifest.environment.cpu_capability,
-        "hyperparameters": resolve(manifest.task.name, manifest.hyperparameters),
-        "splits": {name: _job_split(loaded, manifest.splits[name]) for name in _drawing_order(manifest.splits)},
+        "hyperparameters": resolve(task.name, stage.hyperparameters),
+        "splits": {name: _job_split(loaded, splits[name]) for name in _drawing_order(splits)},
         "out": "/out",
     }
 
 
-def command(loaded: LoadedManifest) -> list[str]:
+def command(loaded: LoadedManifest, stage: Stage | None = None) -> list[str]:
     """Return the arguments of the user's command, placeholders filled in; raises ValueError for a built-in task."""
-    manifest = loaded.manifest
-    if manifest.task.command is None:
+    stage = stage or loaded.manifest.every_stage[0]
+    if stage.task.command is None:
         raise ValueError("a built-in task has no command")
-    values = {**manifest.hyperparameters, "seed": manifest.determinism.seed}
-    return [fill(argument, values) for argument in manifest.task.command]
+    values = {**stage.hyperparameters, "seed": loaded.manifest.determinism.seed}
+    return [fill(argument, values) for argument in stage.task.command]
 
 
-def code_sha256(loaded: LoadedManifest) -> str:
+def code_sha256(loaded: LoadedManifest, stage: Stage | None = None) -> str:
     """Return the digest of the built-in task's code that is used: the installed one's, or the pin of another's."""
-    task = loaded.manifest.task
-    if loaded.task_code is not None and task.code_sha256 is not None:
-        return task.code_sha256
+    task = (stage or loaded.manifest.every_stage[0]).task
+    if task.code_sha256 in loaded.task_code:
+        return str(task.code_sha256)
     return builtin_code_digest(task.name or "")
 
 
 def pinned_job(loaded: LoadedManifest) -> dict[str, Any]:
     """Return everything that results depend on besides image and environment, as JSON-ready values.
 
-    Paths into it are the manifest's keys, artifacts by name: `splits.test.artifact`, `artifacts.r8-train.sha256`.
+    Paths into it are the manifest's keys, artifacts and stages by name: `splits.test.artifact`,
+    `artifacts.r8-train.sha256`, `stage.pretrain.hyperparameters.learning_rate`.
     Limits on time and memory, which GPUs of a host are taken, and the number of examples that a split must have change
     no result and are not in it.
     """
     manifest = loaded.manifest
-    task = manifest.task.model_dump(exclude={"code_sha256"})
-    if manifest.task.name is not None:
-        task["code_sha256"] = code_sha256(loaded)
+    stages = {stage.name: _pinned_stage(loaded, stage) for stage in manifest.every_stage}
     return {
-        "task": task,
-        "hyperparameters": resolve(manifest.task.name, manifest.hyperparameters),
-        "splits": {name: split.model_dump(exclude={"examples", "classes"}) for name, split in manifest.splits.items()},
+        **stages.get("", {"stage": stages}),
         "determinism": manifest.determinism.model_dump(),
         "artifacts": {
             artifact.name: {"path": artifact.path, "sha256": artifact.sha256, "tree_sha256": artifact.tree_sha256}
             for artifact in manifest.artifacts
         },
         "resources": {"gpus": len(gpus) if isinstance(gpus := manifest.resources.gpus, list) else gpus},
+    }
+
+
+def _pinned_stage(loaded: LoadedManifest, stage: Stage) -> dict[str, Any]:
+    task = stage.task.model_dump(exclude={"code_sha256"})
+    if stage.task.name is not None:
+        task["code_sha256"] = code_sha256(loaded, stage)
+    return {
+        "task": task,
+        "hyperparameters": resolve(stage.task.name, stage.hyperparameters),
+        "splits": {name: split.model_dump(exclude={"examples", "classes"}) for name, split in stage.splits.items()},
+        **({"needs": sorted(stage.needs)} if stage.name else {}),
     }
 
 
@@ -172,13 +187,16 @@ def _drawing_order(splits: Mapping[str, Split]) -> list[str]:
 
 
 def _job_split(loaded: LoadedManifest, split: Split) -> dict[str, Any]:
-    if split.artifact is None:
+    if split.part_of is not None:
         return split.model_dump(include={"part_of", "fraction", "seed", "stratified", "first", "examples", "classes"})
-    given = split.model_dump(exclude={"artifact", "targets", "joins", "part_of", "fraction", "seed", "stratified"})
+    given = split.model_dump(
+        exclude={"artifact", "stage", "file", "targets", "joins", "part_of", "fraction", "seed", "stratified"}
+    )
 
     def inside(artifact: str) -> str:
         return f"/inputs/{loaded.manifest.artifact(artifact).path}"
 
+    path = f"/inputs/stages/{split.stage}/{split.file}" if split.artifact is None else inside(split.artifact)
     targets = None if split.targets is None else inside(split.targets)
     joins = None if split.joins is None else [{"path": inside(join.artifact), "on": join.on} for join in split.joins]
-    return {"path": inside(split.artifact), "targets": targets, "joins": joins, **given}
+    return {"path": path, "targets": targets, "joins": joins, **given}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,9 +46,17 @@ class Record(BaseModel):
     host: dict[str, Any] = {}
     """CPU, kernel, driver, GPU: shown in a comparison, never compared."""
     metrics: list[dict[str, Any]] = []
-    """Final metrics: name, split, value."""
+    """Final metrics: name, split, value, and the stage where the manifest has some."""
     digests: dict[str, str] = {}
-    """Hex SHA-256 of the outputs, by name."""
+    """Hex SHA-256 of the outputs, by name; "pretrain: weights" where the manifest has stages."""
+    stages: dict[str, str] = {}
+    """Tree digests of the folders that stages handed on, by stage; shown, never compared."""
+
+
+def parted(name: str, stages: Mapping[str, str]) -> tuple[str, str]:
+    """Return the stage and the name of an output as a record calls it; the stage is empty where there are none."""
+    stage, colon, rest = name.partition(": ")
+    return (stage, rest) if colon and stage in stages else ("", name)
 
 
 def parse_record(text: str | bytes, *, where: str) -> Record:

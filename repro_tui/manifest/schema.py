@@ -36,19 +36,20 @@ def manifest_schema() -> dict[str, Any]:
     """Return the schema; hyperparameters are those of the built-in task where `task.name` names one."""
     schema = Manifest.model_json_schema(by_alias=True, schema_generator=_Generator)
     definitions = schema["$defs"]
-    schema["allOf"] = []
+    rules = schema.setdefault("allOf", [])
+    of_a_stage = definitions["Stage"].setdefault("allOf", [])
     for task in tasks.builtin_names():
         model = tasks.find(task).hyperparameters
         definition = model.model_json_schema(schema_generator=_Generator)
         definitions.update(definition.pop("$defs", {}))
         definitions[model.__name__] = definition
         named = {"properties": {"task": {"properties": {"name": {"const": task}}, "required": ["name"]}}}
-        schema["allOf"].append(
-            {
-                "if": {**named, "required": ["task"]},
-                "then": {"properties": {"hyperparameters": {"$ref": f"#/$defs/{model.__name__}"}}},
-            }
-        )
+        rule = {
+            "if": {**named, "required": ["task"]},
+            "then": {"properties": {"hyperparameters": {"$ref": f"#/$defs/{model.__name__}"}}},
+        }
+        rules.append(rule)
+        of_a_stage.append(rule)
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         "title": "repro-tui manifest",

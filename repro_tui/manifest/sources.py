@@ -126,8 +126,22 @@ class LocalSource(Table):
     """Which files and folders of the folder are meant, by their paths below it. All of it without this."""
 
 
+class RunSource(Table):
+    """An output of another manifest's run, looked for in the run directories by its digest."""
+
+    type: Literal["run"]
+    """The kind of source."""
+    experiment: Name
+    """`experiment.name` of the manifest whose runs are looked through, newest first."""
+    output: Text
+    """What that task calls the output: "weights"."""
+    stage: Name | None = None
+    """The stage that wrote it, where the manifest has stages."""
+
+
 Source = Annotated[
-    PipSource | AptSource | NpmSource | HubSource | GitSource | HttpsSource | LocalSource, Field(discriminator="type")
+    PipSource | AptSource | NpmSource | HubSource | GitSource | HttpsSource | LocalSource | RunSource,
+    Field(discriminator="type"),
 ]
 
 
@@ -144,6 +158,7 @@ class Artifact(Table):
             words="an artifact is pinned: by `sha256` (a file) or by `tree_sha256` (a folder), one of the two",
             hint="`sha256sum FILE` prints a file's; docs/manifest.md says how a folder's is made",
         ),
+        needs("listing", "tree_sha256", words="a `listing` names the files of a folder, which `tree_sha256` pins"),
     )
 
     name: Name
@@ -156,6 +171,8 @@ class Artifact(Table):
     """SHA-256 of the file."""
     tree_sha256: Sha256 | None = None
     """Digest of the folder: SHA-256 over its sorted list of files with modes and digests."""
+    listing: Text | None = None
+    """Path, relative to the manifest, of a list of the folder's files as `sha256sum` writes it; none is executable."""
     bytes: Annotated[int, Field(ge=0)]
     """Size of the file, or of all files of the folder together, in bytes."""
     licence: str = ""

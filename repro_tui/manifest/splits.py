@@ -10,7 +10,7 @@ from repro_tui.manifest.fields import InsidePath, Name, Table, Text, excludes, n
 
 Format = Literal[
     "tsv", "csv", "jsonl", "orange-tab", "parquet", "conll", "squad", "texts", "idx", "image-folder", "image-masks",
-    "voc", "easy-vqa",
+    "voc", "easy-vqa", "word-tag",
 ]  # fmt: skip
 """How a split's file or folder is written; docs/tasks.md says what each is."""
 
@@ -35,10 +35,19 @@ class Split(Table):
     """One split: an artifact, or a part of another split drawn by a stated rule."""
 
     rules = (
-        one_of("artifact", "part_of", words="a split is an `artifact` or `part_of` another split: one of the two"),
+        one_of(
+            "artifact", "part_of", "stage",
+            words="a split is an `artifact`, `part_of` another split, or a file of an earlier `stage`: one of them",
+        ),
+        needs("stage", "file", words="a `stage` needs `file`: which file of that stage's folder is the split"),
+        needs("file", "stage", words="a `file` needs `stage`: the earlier stage that wrote it"),
         needs("part_of", "fraction", "seed", words="`part_of` needs `fraction` and `seed`: how much is drawn, and how"),
         excludes(
             "artifact", "fraction", "seed", "stratified",
+            words="`fraction`, `seed` and `stratified` go with `part_of`",
+        ),
+        excludes(
+            "stage", "fraction", "seed", "stratified",
             words="`fraction`, `seed` and `stratified` go with `part_of`",
         ),
         excludes(
@@ -49,6 +58,10 @@ class Split(Table):
 
     artifact: Name | None = None
     """Name of the artifact that holds the split."""
+    stage: Name | None = None
+    """Name of the earlier stage that wrote the split."""
+    file: InsidePath | None = None
+    """The split's file below what that stage saw as /out."""
     targets: Name | None = None
     """Name of the artifact that holds what is to be predicted, where that is not `artifact` itself."""
     joins: list[Join] | None = None
@@ -85,3 +98,9 @@ class Split(Table):
     """Further columns by what they are to the task."""
     clean: list[CleaningStep] | None = None
     """What is done to texts, in this order, before anything is counted, drawn or cut."""
+
+    @property
+    def artifacts(self) -> list[str]:
+        """Names of the artifacts that it is read from."""
+        named = [self.artifact, self.targets, *(join.artifact for join in self.joins or ())]
+        return [name for name in named if name is not None]

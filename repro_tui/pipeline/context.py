@@ -25,6 +25,7 @@ from repro_tui.runs.journal import Journal
 from repro_tui.runs.state import RunState
 
 if TYPE_CHECKING:
+    from repro_tui.pipeline.handed_on import HandedOn
     from repro_tui.pipeline.series import Seed
     from repro_tui.pipeline.stages.artifacts import Fetching
     from repro_tui.pipeline.task import TaskRun
@@ -67,6 +68,8 @@ class Context:
     summary: dict[str, Any] | None = None
     """What the environment probe found."""
     task: TaskRun = field(init=False)
+    handed_on: dict[str, HandedOn] = field(default_factory=dict)
+    """What the manifest's stages that have ended hand on, by name."""
     digests: dict[str, str] = field(default_factory=dict)
     """Hex SHA-256 of the outputs, by name."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro_tui.errors import InfrastructureError
 from repro_tui.events import CheckResult, CheckStatus
+from repro_tui.runs.state import of_stage
 
 if TYPE_CHECKING:
     from repro_tui.manifest.loading import LoadedManifest
@@ -33,6 +34,8 @@ class Options:
     offline: bool = False
     seed: int | None = None
     allow_drift: bool = False
+    fresh: bool = False
+    """Run every stage: none is taken from the store."""
     seeds: tuple[int, ...] = ()
     """With some it is a series: one run a seed, each in a directory of its own below this one."""
     twice: bool = False
@@ -88,8 +91,9 @@ def planned_checks(loaded: LoadedManifest, at: float) -> Iterator[CheckResult]:
             tolerance=tolerance,
         )
 
-    if manifest.task.name is not None and manifest.task.code_sha256 is not None:
-        yield planned(TASK_CODE, "job", manifest.task.code_sha256)
+    for stage in manifest.every_stage:
+        if stage.task.name is not None and stage.task.code_sha256 is not None:
+            yield planned(of_stage(stage.name, TASK_CODE), "job", stage.task.code_sha256)
     if loaded.record is not None:
         yield planned(JOB, "job", digest(loaded.record.job))
     if manifest.image.reference is not None:
@@ -103,10 +107,9 @@ def planned_checks(loaded: LoadedManifest, at: float) -> Iterator[CheckResult]:
     if manifest.environment.hash is not None or not manifest.image.pinned:
         yield planned(ENVIRONMENT, "environment", manifest.environment.hash or "")
     for metric in manifest.expected.metrics:
-        name = metric_check_name(metric.name, metric.split)
-        yield planned(name, "metrics", repr(metric.value), tolerance_text(metric))
+        yield planned(metric_check_name(metric), "metrics", repr(metric.value), tolerance_text(metric))
     for output in manifest.expected.digests:
-        yield planned(digest_check_name(output.name), "digests", output.sha256, "bit for bit")
+        yield planned(digest_check_name(output), "digests", output.sha256, "bit for bit")
 
 
 def artifact_check(artifact: Artifact) -> str:

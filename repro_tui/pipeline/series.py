@@ -178,7 +178,7 @@ class _Series:
         each.run.manifest.write_bytes(context.run.manifest.read_bytes())
         dataclasses.replace(
             context.options, seed=each.seed, seeds=(), twice=False, jobs=None, gpus=each.gpus,
-            engine=context.engine.name,
+            engine=context.engine.name, fresh=context.options.fresh or each.again,
             title=f"{context.options.title}, seed {each.seed}{' again' if each.again else ''}",
         ).write(each.run.options)  # fmt: skip
         self._log(f"seed {each.name}: begins in {each.run.path}")
@@ -260,6 +260,10 @@ class _Series:
 
 
 def _metric_lines(each: Seed, number: int) -> Iterator[str]:
-    for key, metric in sorted(each.reader.state.metrics.items()):
+    stage = ""
+    for key, metric in sorted(each.reader.state.metrics.items(), key=lambda item: (item[0].stage, item[0])):
         if not key.label and metric.value is not None:
+            if key.stage != stage:
+                stage = key.stage
+                yield wire.encode("stage", stage=stage)
             yield wire.encode("metric", name=key.name, split=key.split, value=metric.value, step=number)

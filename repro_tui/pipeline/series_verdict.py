@@ -19,8 +19,9 @@ from repro_tui.events import CheckResult, CheckStatus, Verdict
 from repro_tui.pipeline.context import Context, StageResult
 from repro_tui.report.build import number
 from repro_tui.report.model import MetricOverSeeds, SeedReported, SeriesReported
-from repro_tui.runs.state import MetricKey
+from repro_tui.runs.state import MetricKey, of_stage
 from repro_tui.verify.environment import read_summary
+from repro_tui.verify.metrics import key_of
 from repro_tui.verify.seeds import OverSeeds, over_seeds
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def verify(context: Context) -> StageResult:
     if not all(each.whole for each in sample):
         return StageResult(detail="a seed drifted: nothing is judged")
     found = [
-        over_seeds(expected, _values(sample, MetricKey(expected.name, expected.split)), rule(context))
+        over_seeds(expected, _values(sample, key_of(expected)), rule(context))
         for expected in context.loaded.manifest.expected.metrics
     ]
     for each_metric in found:
@@ -75,7 +76,11 @@ def verify(context: Context) -> StageResult:
     )
     if recorded is not None:
         shutil.copyfile(recorded.run.record, context.run.record)
-    return StageResult(detail="; ".join(f"{each.expected.name}: {each.judgement.words}" for each in found))
+    return StageResult(
+        detail="; ".join(
+            f"{of_stage(each.expected.stage or '', each.expected.name)}: {each.judgement.words}" for each in found
+        )
+    )
 
 
 def _worst(context: Context, seeds: Sequence[Seed]) -> list[CheckResult]:
@@ -148,6 +153,7 @@ def _metric(found: OverSeeds) -> MetricOverSeeds:
     return MetricOverSeeds(
         name=found.expected.name,
         split=found.expected.split,
+        stage=found.expected.stage or "",
         values=[number(value) for value in found.values],
         mean=number(found.mean),
         spread=number(found.spread),
@@ -176,6 +182,10 @@ def _means(context: Context, sample: Sequence[Seed]) -> None:
         for key in keys:
             values = [value for value in _values(sample, key).values() if value is not None]
             if not key.label and len(values) == len(sample):
-                line = wire.encode("metric", name=key.name, split=key.split, value=math.fsum(values) / len(values))
-                file.write(line)
-                context.state.apply_line(line.rstrip("\n"))
+                lines = [wire.encode("stage", stage=key.stage)] if key.stage != context.state.task_stage else []
+                lines.append(
+                    wire.encode("metric", name=key.name, split=key.split, value=math.fsum(values) / len(values))
+                )
+                for line in lines:
+                    file.write(line)
+                    context.state.apply_line(line.rstrip("\n"))

@@ -12,26 +12,31 @@ from repro_tui.events import CheckResult, CheckStatus
 from repro_tui.pipeline.context import Context
 from repro_tui.pipeline.intake import Intake
 from repro_tui.pipeline.supervise import Supervised
-
-_NAME = "the training"
+from repro_tui.runs.state import of_stage
 
 
 class TaskRun:
     """The running task. `follow` until a phase or the end; everything it tells is looked at once, as it comes."""
 
-    def __init__(self, context: Context, running: Running, spec: ContainerSpec) -> None:
+    def __init__(
+        self, context: Context, running: Running, spec: ContainerSpec, stage: str = "", text: str = ""
+    ) -> None:
+        """Follow a container; of several stages `stage` names its own, and `text` says which it is of how many."""
         self._context = context
-        self._intake = Intake(context)
+        self._stage = stage
+        self._text = text
+        self._intake = Intake(context, stage)
         self._supervised = Supervised(
             context,
             running,
             spec,
-            watched=[context.run.metrics],
+            watched=[context.run.out / stage / context.run.metrics.name],
             silence_limit_s=context.loaded.manifest.resources.silence_limit_s,
         )
         self._state = context.state
         self._tell = context.progress("steps", stage="train")
         self._step = 0
+        self._began = time.monotonic()
         self._runtime_seen = 0
         self.ended = False
 
@@ -48,8 +53,13 @@ class TaskRun:
             if until is not None and self._state.phase == until:
                 return
             if ended:
-                self._supervised.result(_NAME)
+                self._supervised.result(f"the stage {self._stage}" if self._stage else "the training")
                 return
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since its container was started."""
+        return time.monotonic() - self._began
 
     @property
     def phase(self) -> str:
@@ -62,13 +72,13 @@ class TaskRun:
 
     def metrics_text(self) -> str:
         """Return how many metrics it told of, in words."""
-        count = len(self._state.metrics)
+        count = sum(key.stage == self._stage for key in self._state.metrics)
         return f"{count} {'metric' if count == 1 else 'metrics'}"
 
     def _look(self) -> None:
         if self._state.step != self._step:
             self._step = self._state.step
-            self._tell(self._state.step, self._state.total_steps, "")
+            self._tell(self._state.step, self._state.total_steps, self._text)
         if len(self._state.runtime) > self._runtime_seen:
             self._runtime_seen = len(self._state.runtime)
             self._check_runtime(self._state.runtime)
@@ -86,7 +96,7 @@ class TaskRun:
         self._context.record(
             CheckResult(
                 at=time.time(),
-                name="runtime",
+                name=of_stage(self._stage, "runtime"),
                 component="environment",
                 status=CheckStatus.DIFFERS if differences else CheckStatus.MATCH,
                 expected=_words({key: pinned[key] for key in observed}),

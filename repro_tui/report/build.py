@@ -26,6 +26,7 @@ from repro_tui.report.model import (
     Report,
     RunIdentity,
     SeriesReported,
+    StageReported,
     TableReported,
 )
 from repro_tui.runs.state import Output, RunState
@@ -55,6 +56,7 @@ def build_report(
     Checks, metrics, timings and the rest are the state's; a failure is placed in the stage that did not end well.
     """
     engine = state.engine
+    places = list(dict.fromkeys(key.stage for key in state.metrics))
     return Report(
         verdict=decision.verdict,
         exit_code=int(decision.exit_code),
@@ -85,9 +87,14 @@ def build_report(
         claims=[_claim(each) for each in claims],
         metrics=[
             Metric(
-                name=key.name, split=key.split, label=key.label or None, value=number(metric.value), step=metric.step
+                name=key.name,
+                split=key.split,
+                stage=key.stage,
+                label=key.label or None,
+                value=number(metric.value),
+                step=metric.step,
             )
-            for key, metric in sorted(state.metrics.items())
+            for key, metric in sorted(state.metrics.items(), key=lambda item: (places.index(item[0].stage), item[0]))
         ],
         tables=[
             TableReported(
@@ -99,6 +106,18 @@ def build_report(
         timings_s={name: round(elapsed_s, 3) for name, elapsed_s in state.timings_s.items()},
         host=dict(host or {}),
         failure=failure and _failure(failure, state),
+        stages=[
+            StageReported(
+                name=each.name,
+                status=each.status,
+                key=each.key,
+                tree_sha256=each.tree_sha256,
+                run=each.run,
+                elapsed_s=each.elapsed_s,
+            )
+            for each in state.task_stages.values()
+            if each.status is not None
+        ],
         series=series,
         bundle=bundle,
     )
@@ -118,6 +137,7 @@ def _claim(result: ClaimResult) -> ClaimChecked:
     return ClaimChecked(
         metric=claim.metric,
         split=claim.split,
+        stage=claim.stage or "",
         claimed=claim.value,
         within=claim.within,
         observed=number(result.observed),

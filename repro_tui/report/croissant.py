@@ -13,8 +13,10 @@ from repro_tui.manifest.models import (
     Manifest,
     NpmSource,
     PipSource,
+    RunSource,
     Source,
     Split,
+    Stage,
 )
 from repro_tui.report import linked
 
@@ -100,7 +102,12 @@ def metadata(manifest: Manifest) -> bytes | None:
     elif address := next((each for artifact in data if (each := _public_address(artifact))), None):
         body["url"] = address
     body["distribution"] = [each for artifact in files for each in _file(artifact, manifest)]
-    record_sets = [each for name, split in manifest.splits.items() for each in _record_set(name, split, manifest)]
+    record_sets = [
+        each
+        for stage in manifest.every_stage
+        for name, split in stage.splits.items()
+        for each in _record_set(name, split, stage, manifest)
+    ]
     if record_sets:
         body["recordSet"] = record_sets
     return linked.encode(body)
@@ -112,7 +119,7 @@ def _description(manifest: Manifest, folders: list[Artifact]) -> str:
         f"{folder.name} is a folder of {folder.bytes} bytes with the tree digest {folder.tree_sha256}."
         for folder in folders
     ]
-    for name, split in manifest.splits.items():
+    for name, split in (item for stage in manifest.every_stage for item in stage.splits.items()):
         if split.part_of is not None:
             kind = "a stratified part" if split.stratified else "a part"
             words.append(f"The split {name} is {kind} of {split.part_of}: {split.fraction:g} of it, seed {split.seed}.")
@@ -150,7 +157,7 @@ def _file(artifact: Artifact, manifest: Manifest) -> Iterator[Entity]:
 
 
 def _public(artifact: Artifact) -> Source | None:
-    return next((source for source in artifact.sources if not isinstance(source, LocalSource)), None)
+    return next((source for source in artifact.sources if not isinstance(source, LocalSource | RunSource)), None)
 
 
 def _public_address(artifact: Artifact) -> str | None:
@@ -190,21 +197,27 @@ def _archive_type(source: Source) -> str:
 
 
 def _media_type(artifact: Artifact, manifest: Manifest) -> str:
-    formats = [split.format for split in manifest.splits.values() if split.artifact == artifact.name]
-    return _MEDIA_TYPES[formats[0]] if formats else _OTHER
+    formats = [
+        split.format
+        for stage in manifest.every_stage
+        for split in stage.splits.values()
+        if split.artifact == artifact.name
+    ]
+    return _MEDIA_TYPES.get(formats[0], _OTHER) if formats else _OTHER
 
 
 # --- columns ----------------------------------------------------------------------------------------------------------
 
 
-def _record_set(name: str, split: Split, manifest: Manifest) -> Iterator[Entity]:
+def _record_set(name: str, split: Split, stage: Stage, manifest: Manifest) -> Iterator[Entity]:
     """Yield the columns of a split; nothing where Croissant cannot say how its file is read."""
     if split.artifact is None or split.format == "orange-tab" or not manifest.artifact(split.artifact).sha256:
         return
+    name = f"{stage.name}/{name}" if stage.name else name
     columns = {"text": split.text, "text_pair": split.text_pair, "label": split.label}
     fields = []
     for meaning, column in columns.items():
-        if column is None or (manifest.task.name is None and meaning not in split.model_fields_set):
+        if column is None or (stage.task.name is None and meaning not in split.model_fields_set):
             continue  # a command reads its files as it likes: only what the manifest says is known
         how = _extract(split.format, column)
         if how is None:

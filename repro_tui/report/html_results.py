@@ -92,7 +92,7 @@ def seeds(report: Report) -> Markup:
     ]
     for metric in series.metrics:
         kind, sign = _STATUS[metric.status]
-        title = f"{metric.split}/{metric.name}: {sign} {metric.status.value}"
+        title = f"{metric.place}/{metric.name}: {sign} {metric.status.value}"
         content += [
             element("h3", title, class_=kind),
             element("p", f"{metric.decision[:1].upper()}{metric.decision[1:]}."),
@@ -109,7 +109,7 @@ def claims(report: Report) -> Markup:
         note = "; ".join(part for part in ("" if claim.verified else "not verified by the author", claim.note) if part)
         rows.append(
             (
-                f"{claim.split}/{claim.metric}",
+                f"{claim.place}/{claim.metric}",
                 number(claim.claimed),
                 number(claim.observed),
                 f"± {number(claim.within)}",
@@ -133,7 +133,7 @@ def claims(report: Report) -> Markup:
 def curves(beside: Beside) -> Iterator[Markup]:
     """Yield a chart of each series, with what the manifest expects of it."""
     expected = {
-        f"{each.split}/{each.name}": each for each in (beside.manifest.expected.metrics if beside.manifest else ())
+        f"{each.place}/{each.name}": each for each in (beside.manifest.expected.metrics if beside.manifest else ())
     }
     figures: list[Markup] = []
     for name, points in beside.series.items():
@@ -167,11 +167,11 @@ def metrics(report: Report) -> Iterator[Markup]:
     """Yield the last values, by class too, and the tables that the task wrote."""
     plain = [metric for metric in report.metrics if metric.label is None]
     if plain:
-        rows = [(metric.name, metric.split, number(metric.value)) for metric in plain]
+        rows = [(metric.name, metric.place, number(metric.value)) for metric in plain]
         yield table("The last value of each metric.", ("Metric", "Split", "Value"), rows)
     of_classes = [metric for metric in report.metrics if metric.label is not None]
-    for split in sorted({metric.split for metric in of_classes}):
-        yield _by_class(split, [metric for metric in of_classes if metric.split == split])
+    for split in sorted({metric.place for metric in of_classes}):
+        yield _by_class(split, [metric for metric in of_classes if metric.place == split])
     for reported in report.tables:
         yield _table(reported)
 

@@ -66,7 +66,7 @@ def inputs(manifest: Manifest | None) -> Iterator[Markup]:
             for artifact in manifest.artifacts
         ],
     )
-    values = {**manifest.hyperparameters, "seed": manifest.determinism.seed}
+    values = {**manifest.all_hyperparameters, "seed": manifest.determinism.seed}
     if manifest.determinism.data_seed is not None:
         values["data seed"] = manifest.determinism.data_seed
     yield table(

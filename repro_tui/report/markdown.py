@@ -76,7 +76,7 @@ def _series(report: Report) -> Iterator[str]:
     rows = [tuple(map(_text, row)) for row in series.seed_rows(report.series)]
     yield from _grid([_text(name) for name in series.seed_head(report.series)], rows)
     for metric in report.series.metrics:
-        yield f"### {_text(metric.split)}/{_text(metric.name)}: {_WORD[metric.status]}"
+        yield f"### {_text(metric.place)}/{_text(metric.name)}: {_WORD[metric.status]}"
         yield ""
         yield f"{_text(metric.decision[:1].upper() + metric.decision[1:])}."
         yield ""
@@ -143,11 +143,11 @@ def _metrics(report: Report) -> Iterator[str]:
     if plain:
         yield "## Metrics"
         yield ""
-        rows = [(_text(metric.split), _text(metric.name), number(metric.value)) for metric in plain]
+        rows = [(_text(metric.place), _text(metric.name), number(metric.value)) for metric in plain]
         yield from _grid(("Split", "Metric", "Value"), rows)
     of_classes = [metric for metric in report.metrics if metric.label is not None]
-    for split in sorted({metric.split for metric in of_classes}):
-        yield from _by_class(split, [metric for metric in of_classes if metric.split == split])
+    for split in sorted({metric.place for metric in of_classes}):
+        yield from _by_class(split, [metric for metric in of_classes if metric.place == split])
 
 
 def _by_class(split: str, metrics: Sequence[Metric]) -> Iterator[str]:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from repro_tui.events import CheckStatus, Verdict
+from repro_tui.events import CheckStatus, StageStatus, Verdict
+from repro_tui.manifest.fields import Placed
 
 Number = Annotated[float, Field(allow_inf_nan=False)] | Literal["nan", "inf", "-inf"]
 
@@ -55,11 +56,12 @@ class Check(_Part):
     required: bool = True
 
 
-class ClaimChecked(_Part):
+class ClaimChecked(Placed, _Part):
     """A number that a paper printed, beside the one observed; it is no part of the verdict."""
 
     metric: str
     split: str
+    stage: str = ""
     claimed: float
     within: float
     observed: Number | None
@@ -69,11 +71,12 @@ class ClaimChecked(_Part):
     note: str = ""
 
 
-class Metric(_Part):
+class Metric(Placed, _Part):
     """The last value that the task reported of a metric; null where it was no number."""
 
     name: str
     split: str
+    stage: str = ""
     value: Number | None
     label: str | None = Field(default=None, alias="class")
     step: int | None = None
@@ -88,7 +91,7 @@ class TableReported(_Part):
 
 
 class OutputFile(_Part):
-    """A file that the task wrote; `sha256` and `bytes` as the host read them, null where it could not."""
+    """A file that the task wrote below `out`; `sha256` and `bytes` as the host read them, null where it could not."""
 
     name: str
     path: str
@@ -137,6 +140,19 @@ class Failure(_Part):
     stage: str
 
 
+class StageReported(_Part):
+    """One of the manifest's stages that ended well: digests of all it depended on, and of the folder it handed on."""
+
+    name: str
+    status: StageStatus
+    key: str
+    tree_sha256: str
+    run: str = ""
+    """Of a stage that was taken from the store: the run that made it."""
+    elapsed_s: float = 0.0
+    """Seconds that it took, in that run."""
+
+
 class SeedReported(_Part):
     """One seed of a series; `run` is its run directory below that of the series."""
 
@@ -149,11 +165,12 @@ class SeedReported(_Part):
     """Whether it is of an earlier attempt: the series was resumed."""
 
 
-class MetricOverSeeds(_Part):
+class MetricOverSeeds(Placed, _Part):
     """A metric over the seeds; values are in the order of the seeds, null where there is none."""
 
     name: str
     split: str
+    stage: str = ""
     values: list[Number | None]
     mean: Number | None
     spread: Number | None
@@ -211,6 +228,8 @@ class Report(_Part):
     """Of a series over several seeds; null for one run."""
     bundle: BundleUsed | None = None
     """What the manifest came in; null for one by itself."""
+    stages: list[StageReported] = []
+    """The manifest's stages in their order; none where it has one task."""
 
 
 def report_schema() -> dict[str, Any]:

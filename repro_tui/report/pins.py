@@ -8,7 +8,7 @@ from pathlib import Path
 
 from repro_tui.artifacts.digests import sha256_file
 from repro_tui.manifest.canonical import digest
-from repro_tui.manifest.record import Record, read_record
+from repro_tui.manifest.record import Record, parted, read_record
 
 
 def render(path: Path) -> str:
@@ -28,17 +28,27 @@ def _lines(record: Record, path: Path) -> Iterator[str]:
         yield ""
         yield "[task]"
         yield f'code_sha256 = "{code}"'
+    for stage, job in record.job.get("stage", {}).items():
+        if code := job.get("task", {}).get("code_sha256"):
+            yield ""
+            yield f"# of the stage {stage}, below its [stage.task]"
+            yield f'code_sha256 = "{code}"'
     for metric in record.metrics:
         yield ""
         yield "[[expected.metrics]]"
         yield f"name = {json.dumps(metric['name'])}"
+        if stage := metric.get("stage"):
+            yield f"stage = {json.dumps(stage)}"
         yield f"split = {json.dumps(metric['split'])}"
         yield f"value = {metric['value']!r}"
         yield "absolute = 0.0  # equality; widen it to what the metric moves between seeds and machines"
-    for name, sha256 in sorted(record.digests.items()):
+    for output, sha256 in sorted(record.digests.items()):
         yield ""
         yield "[[expected.digests]]"
+        stage, name = parted(output, record.stages)
         yield f"name = {json.dumps(name)}"
+        if stage:
+            yield f"stage = {json.dumps(stage)}"
         yield f'sha256 = "{sha256}"'
         if vendor := record.host.get("cpu_vendor"):
             yield f"cpu_vendor = {json.dumps(vendor)}"

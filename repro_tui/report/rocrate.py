@@ -238,7 +238,7 @@ class _Crate:
     def _values(self) -> dict[str, str | int | float | bool]:
         given = {
             key: ", ".join(map(str, value)) if isinstance(value, list) else value
-            for key, value in self.manifest.hyperparameters.items()
+            for key, value in self.manifest.all_hyperparameters.items()
         }
         return {**given, "seed": self.manifest.determinism.seed}
 
@@ -354,7 +354,7 @@ def _parameter_id(kind: str, name: str) -> str:
 def _metrics(report: Report) -> Iterator[tuple[str, str]]:
     for metric in report.metrics:
         if metric.label is None and metric.value is not None:
-            yield f"{metric.split}/{metric.name}", str(metric.value)
+            yield f"{metric.place}/{metric.name}", str(metric.value)
 
 
 def _data_type(value: object) -> str:

@@ -33,7 +33,7 @@ def seed_rows(series: SeriesReported) -> Iterator[tuple[str, ...]]:
 
 def seed_head(series: SeriesReported) -> tuple[str, ...]:
     """Return the names of the columns of `seed_rows`."""
-    return ("Seed", *(f"{metric.split}/{metric.name}" for metric in series.metrics), "By itself")
+    return ("Seed", *(f"{metric.place}/{metric.name}" for metric in series.metrics), "By itself")
 
 
 def facts(metric: MetricOverSeeds) -> Iterator[tuple[str, str]]:
@@ -63,7 +63,7 @@ def text(series: SeriesReported) -> Iterator[str]:
     for row in rows:
         yield "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     for metric in series.metrics:
-        yield f"  {metric.split}/{metric.name}: {metric.status.value}: {metric.decision}"
+        yield f"  {metric.place}/{metric.name}: {metric.status.value}: {metric.decision}"
         yield f"    {'; '.join(f'{name} {value}' for name, value in facts(metric))}"
 
 

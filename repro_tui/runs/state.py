@@ -25,6 +25,7 @@ from repro_tui.events import (
     StageProgress,
     StageStarted,
     StageStatus,
+    TaskStage,
     Verdict,
 )
 from repro_tui.runs.series import Series
@@ -53,16 +54,22 @@ class Stage:
     detail: str = ""
 
 
+def of_stage(stage: str, name: str) -> str:
+    """Return a name with the manifest's stage that it is of in front: "pretrain: loss"; as it is without one."""
+    return f"{stage}: {name}" if stage else name
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class MetricKey:
-    """What a metric is of: name, split, and the class where it is of one class only."""
+    """What a metric is of: name, split, the class where it is of one only, the stage where the manifest has some."""
 
     name: str
     split: str = DEFAULT_SPLIT
     label: str = ""
+    stage: str = ""
 
     def __str__(self) -> str:
-        return f"{self.split}/{self.name}" + (f"[{self.label}]" if self.label else "")
+        return of_stage(self.stage, f"{self.split}/{self.name}" + (f"[{self.label}]" if self.label else ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +120,18 @@ class RunState:
     exit_code: int | None = None
     summary: str = ""
     finished_at: float | None = None
+    task_stages: dict[str, TaskStage] = field(default_factory=dict)
+    """The manifest's stages that have begun, by name, with the last that was told of each; none without `[[stage]]`."""
 
+    task_stage: str = ""
+    """The manifest's stage that the lines of the task are of."""
     phase: str = ""
     step: int = 0
     total_steps: int = 0
     metrics: dict[MetricKey, MetricValue] = field(default_factory=dict)
     series: dict[str, Series] = field(default_factory=dict)
-    """By the key of a step line ("loss"), or, for a metric with a step, by "split/name"."""
+    """By the key of a step line ("loss"), or, for a metric with a step, by "split/name"; as tables and outputs with the
+    manifest's stage in front where it has some: "pretrain: loss"."""
     tables: dict[str, Table] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
@@ -152,6 +164,7 @@ class RunState:
             stages={name: replace(stage) for name, stage in self.stages.items()},
             checks=dict(self.checks),
             notices=list(self.notices),
+            task_stages=dict(self.task_stages),
             metrics=dict(self.metrics),
             series={name: series.copy() for name, series in self.series.items()},
             tables=dict(self.tables),
@@ -183,6 +196,9 @@ class RunState:
                 stage = self._stage(event.stage)
                 stage.running, stage.status = False, event.status
                 stage.elapsed_s, stage.detail = event.elapsed_s, event.detail
+            case TaskStage():
+                if self._room(self.task_stages, event.name, MAX_NAMES):
+                    self.task_stages[event.name] = event
             case EngineChosen():
                 self.engine = event
             case Notice():
@@ -226,6 +242,9 @@ class RunState:
 
     def _apply_line(self, body: Mapping[str, Any]) -> None:
         match body["event"]:
+            case "stage":
+                self.task_stage, self.phase, self.step, self.total_steps = body["stage"], "", 0, 0
+                self.runtime = {}
             case "phase":
                 self.phase = body["phase"]
             case "step":
@@ -234,11 +253,14 @@ class RunState:
                 self._metric(body)
             case "table":
                 table = Table(tuple(str(name) for name in body["columns"]), tuple(_row(row) for row in body["rows"]))
-                if self._room(self.tables, body["name"], MAX_NAMES // 16):
-                    self.tables[body["name"]] = table
+                name = of_stage(self.task_stage, body["name"])
+                if self._room(self.tables, name, MAX_NAMES // 16):
+                    self.tables[name] = table
             case "output":
-                if self._room(self.outputs, body["name"], MAX_NAMES // 16):
-                    self.outputs[body["name"]] = Output(body["path"], str(body.get("sha256") or "").lower())
+                name = of_stage(self.task_stage, body["name"])
+                if self._room(self.outputs, name, MAX_NAMES // 16):
+                    path = _inside(self.task_stage, body["path"])
+                    self.outputs[name] = Output(path, str(body.get("sha256") or "").lower())
             case "runtime":
                 facts = {key: value for key, value in body.items() if key != "event"}
                 if len(self.runtime) + len(facts) <= MAX_NAMES:
@@ -254,11 +276,12 @@ class RunState:
             self.total_steps = total
         for key, value in body.items():
             if key not in {"event", "step", "total"} and (number := wire.number(value)) is not None:
-                self._point(key, self.step, number)
+                self._point(of_stage(self.task_stage, key), self.step, number)
 
     def _metric(self, body: Mapping[str, Any]) -> None:
         label = body.get("class")
-        key = MetricKey(body["name"], str(body.get("split") or DEFAULT_SPLIT), "" if label is None else str(label))
+        split = str(body.get("split") or DEFAULT_SPLIT)
+        key = MetricKey(body["name"], split, "" if label is None else str(label), self.task_stage)
         step = body.get("step")
         step = step if isinstance(step, int) and not isinstance(step, bool) else None
         number = wire.number(body["value"])
@@ -276,6 +299,12 @@ class RunState:
             return True
         self.names_dropped += 1
         return False
+
+
+def _inside(stage: str, path: str) -> str:
+    """Return a path as a stage told it, below /out, as it is below the run's folder of outputs."""
+    path = path.removeprefix("/out/") if stage else path
+    return f"{stage}/{path}" if stage and not path.startswith("/") else path
 
 
 def _row(row: Any) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from repro_tui.events import CheckResult, CheckStatus, Notice, Verdict
-from repro_tui.runs.state import RunState, Stage
+from repro_tui.runs.state import RunState, Stage, of_stage
 
 _PACE_S = 2.0
 _DIGEST = re.compile(r"^(sha256:)?[0-9a-f]{64}$")
@@ -116,7 +116,12 @@ def gpu(sample: Mapping[str, Any]) -> str:
 
 def numbers(state: RunState) -> str:
     """Return the newest of what the task tells of each step: "loss 0.2143, learning_rate 3e-05"."""
-    latest = ((name, series.last) for name, series in state.series.items() if "/" not in name)
+    own = of_stage(state.task_stage, "")
+    latest = (
+        (name.removeprefix(own), series.last)
+        for name, series in state.series.items()
+        if name.startswith(own) and "/" not in name
+    )
     return printable(", ".join(f"{name} {last[1]:.4g}" for name, last in list(latest)[:4] if last is not None))
 
 

@@ -52,5 +52,5 @@ def read(run: RunDirectory) -> Pinned:
         allowed = (metric.absolute or 0.0) + (metric.relative or 0.0) * abs(metric.value)
         low = float("-inf") if metric.direction == "at-most" else metric.value - allowed
         high = float("inf") if metric.direction == "at-least" else metric.value + allowed
-        bands[str(MetricKey(metric.name, metric.split))] = Band(metric.value, low, high)
+        bands[str(MetricKey(metric.name, metric.split, stage=metric.stage or ""))] = Band(metric.value, low, high)
     return Pinned(bands, manifest.resources.cpus, manifest.resources.memory)

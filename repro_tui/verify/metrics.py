@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from repro_tui.events import CheckResult, CheckStatus
 from repro_tui.files import open_plain
 from repro_tui.manifest.models import Claim, ExpectedDigest, ExpectedMetric
-from repro_tui.runs.state import MetricKey, MetricValue, Output
+from repro_tui.runs.state import MetricKey, MetricValue, Output, of_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,24 @@ class ClaimResult:
     status: CheckStatus
 
 
-def metric_check_name(name: str, split: str) -> str:
+def key_of(expected: ExpectedMetric) -> MetricKey:
+    """Return what a run calls the metric that is expected."""
+    return MetricKey(expected.name, expected.split, stage=expected.stage or "")
+
+
+def metric_check_name(expected: ExpectedMetric) -> str:
     """Return the name of the check of a metric."""
-    return f"metric {split}/{name}"
+    return f"metric {key_of(expected)}"
 
 
-def digest_check_name(name: str) -> str:
+def output_name(expected: ExpectedDigest) -> str:
+    """Return what a run calls the output whose digest is expected."""
+    return of_stage(expected.stage or "", expected.name)
+
+
+def digest_check_name(expected: ExpectedDigest) -> str:
     """Return the name of the check of an output."""
-    return f"digest {name}"
+    return f"digest {output_name(expected)}"
 
 
 def tolerance_text(expected: ExpectedMetric) -> str:
@@ -75,7 +85,7 @@ def metric_checks(
     expected: Sequence[ExpectedMetric], observed: Mapping[MetricKey, MetricValue], *, at: float
 ) -> list[CheckResult]:
     """Return one check a metric; one that was not measured is unverifiable."""
-    return [_metric_check(each, observed.get(MetricKey(each.name, each.split)), at) for each in expected]
+    return [_metric_check(each, observed.get(key_of(each)), at) for each in expected]
 
 
 def _metric_check(expected: ExpectedMetric, found: MetricValue | None, at: float) -> CheckResult:
@@ -88,7 +98,7 @@ def _metric_check(expected: ExpectedMetric, found: MetricValue | None, at: float
         detail = "" if math.isfinite(value) else "a value that is not finite never passes"
     return CheckResult(
         at=at,
-        name=metric_check_name(expected.name, expected.split),
+        name=metric_check_name(expected),
         component="metrics",
         status=status,
         expected=repr(expected.value),
@@ -146,7 +156,7 @@ def digest_checks(
     A digest recorded on another vendor's CPU does not decide: equal bytes are a match all the same, other bytes are
     "not run". Where the vendor is not known, other bytes are unverifiable.
     """
-    return [_digest_check(each, outputs.get(each.name), out, cpu_vendor, at) for each in expected]
+    return [_digest_check(each, outputs.get(output_name(each)), out, cpu_vendor, at) for each in expected]
 
 
 def _digest_check(
@@ -173,7 +183,7 @@ def _digest_check(
             detail = f"recorded on a CPU of {expected.cpu_vendor}, and whose this one is, is not known"
     return CheckResult(
         at=at,
-        name=digest_check_name(expected.name),
+        name=digest_check_name(expected),
         component="digests",
         status=status,
         expected=expected.sha256,
@@ -188,7 +198,7 @@ def claim_results(claims: Sequence[Claim], observed: Mapping[MetricKey, MetricVa
     """Return each claim beside what was observed."""
     results = []
     for claim in claims:
-        found = observed.get(MetricKey(claim.metric, claim.split))
+        found = observed.get(MetricKey(claim.metric, claim.split, stage=claim.stage or ""))
         value = found.value if found is not None else None
         if value is None:
             results.append(ClaimResult(claim, None, CheckStatus.UNVERIFIABLE))

@@ -37,7 +37,7 @@ class OverSeeds:
         """Return it as the series' check of that metric."""
         return CheckResult(
             at=at,
-            name=metric_check_name(self.expected.name, self.expected.split),
+            name=metric_check_name(self.expected),
             component="metrics",
             status=self.status,
             expected=expected_text(self.expected, self.tolerance),

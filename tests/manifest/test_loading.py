@@ -195,7 +195,7 @@ KIND = 'kind = "weights"'
         ),
         ("bytes = 10", "bytes = 10\nsource = []", "artifacts[0].source", "did you mean `sources`?"),
         # splits
-        ('artifact = "train"\n', "", "splits.train", "one of the two"),
+        ('artifact = "train"\n', "", "splits.train", "one of them"),
         ("fraction = 0.1\n", "", "splits.validation", "`part_of` needs `fraction` and `seed`"),
         ("fraction = 0.1", "fraction = 1", "splits.validation.fraction", "less than 1"),
         ("fraction = 0.1", 'fraction = 0.1\nformat = "csv"', "splits.validation", "go with `artifact`"),

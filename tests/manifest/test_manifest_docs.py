@@ -22,8 +22,8 @@ HEADINGS = {
     "ImagePins": "### `image`", "Environment": "### `environment`", "Artifact": "### `artifacts`",
     "PipSource": '`type = "pip"`', "AptSource": '`type = "apt"`', "NpmSource": '`type = "npm"`',
     "HubSource": '`type = "hub"`', "GitSource": '`type = "git"`', "HttpsSource": '`type = "https"`',
-    "LocalSource": '`type = "local"`', "Task": "### `task`", "Split": "### `splits`",
-    "Join": "#### `splits.NAME.joins`", "Determinism": "### `determinism`",
+    "LocalSource": '`type = "local"`', "RunSource": '`type = "run"`', "Task": "### `task`", "Split": "### `splits`",
+    "Stage": "### `stage`", "Join": "#### `splits.NAME.joins`", "Determinism": "### `determinism`",
     "Resources": "### `resources`", "ExpectedMetric": "#### `expected.metrics`",
     "ExpectedDigest": "#### `expected.digests`", "Verify": "### `verify`", "Claim": "### `claims`", "Recorded": "### `recorded`",
 }  # fmt: skip
@@ -80,8 +80,8 @@ def test_the_example_loads_and_shows_every_table(tmp_path: Path) -> None:
     path.write_text(example(0).replace("3" * 64, hashlib.sha256(lock).hexdigest()))
     loaded = load(path)
     shown = loaded.manifest.model_fields_set
-    assert shown == set(type(loaded.manifest).model_fields) - {"recorded", "verify"}, (
-        "a record belongs to a run, a series to seeds"
+    assert shown == set(type(loaded.manifest).model_fields) - {"recorded", "verify", "stages"}, (
+        "a record belongs to a run, a series to seeds, and there is one task or stages"
     )
     assert {source.type for artifact in loaded.manifest.artifacts for source in artifact.sources} >= {"pip", "hub"}
 

@@ -143,7 +143,7 @@ def test_the_report_has_these_keys(tmp_path: Path) -> None:
     assert list(value) == [
         "schema", "verdict", "exit_code", "summary", "experiment", "manifest", "run", "engine", "image", "environment_hash",
         "checks", "claims", "metrics", "tables", "outputs", "timings_s", "host", "failure", "series",
-        "bundle",
+        "bundle", "stages",
     ]  # fmt: skip
     assert (value["schema"], value["verdict"], value["exit_code"]) == (1, "REPRODUCED", 0)
     assert value["engine"] == {

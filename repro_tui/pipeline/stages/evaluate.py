@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from repro_tui.events import StageStatus
+from repro_tui.pipeline import task_stages
 from repro_tui.pipeline.context import Context, StageResult
 
 
@@ -12,4 +13,5 @@ def run(context: Context) -> StageResult:
         return StageResult(StageStatus.SKIPPED, "the task did not tell its evaluation from its training")
     with context.interrupt.shielded():
         context.task.follow()
+    task_stages.end_last(context, context.task.elapsed_s)
     return StageResult(detail=context.task.metrics_text())

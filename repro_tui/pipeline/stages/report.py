@@ -75,10 +75,16 @@ def _write_record(context: Context) -> None:
             ),
             host=summary.get("host", {}),
             metrics=[
-                {"name": key.name, "split": key.split, "value": metric.value}
+                {
+                    "name": key.name,
+                    "split": key.split,
+                    "value": metric.value,
+                    **({"stage": key.stage} if key.stage else {}),
+                }
                 for key, metric in context.state.metrics.items()
                 if not key.label and metric.value is not None and math.isfinite(metric.value)
             ],
             digests=dict(context.digests),
+            stages={each.name: each.tree_sha256 for each in context.state.task_stages.values() if each.tree_sha256},
         ),
     )

@@ -16,10 +16,12 @@ from repro_tui.errors import DriftError, EngineError, InfrastructureError
 from repro_tui.events import CheckResult, CheckStatus, EngineChosen
 from repro_tui.manifest import code, loading, pins
 from repro_tui.manifest.loading import LoadedManifest
+from repro_tui.manifest.models import Stage
 from repro_tui.pipeline.context import Context, StageResult
 from repro_tui.pipeline.gpus import choose_gpus
 from repro_tui.pipeline.plan import JOB, TASK_CODE, planned_checks
 from repro_tui.pipeline.stages.artifacts import fetcher
+from repro_tui.runs.state import of_stage
 from repro_tui.verify.job import describe
 
 _SHOWN = 20
@@ -43,7 +45,8 @@ def run(context: Context) -> StageResult:
         context.record(planned)
     check_host(context.loaded)
     _choose_engine(context)
-    _check_code(context)
+    for stage in context.loaded.manifest.every_stage:
+        _check_code(context, stage)
     _check_job(context)
     return StageResult(detail=f"{loaded.manifest.experiment.name}, engine {context.engine.name}")
 
@@ -132,15 +135,15 @@ def _choose_engine(context: Context) -> None:
         choose_gpus(context, request, choice.availability.host)
 
 
-def _check_code(context: Context) -> None:
-    task = context.loaded.manifest.task
+def _check_code(context: Context, stage: Stage) -> None:
+    task = stage.task
     if task.name is None or task.code_sha256 is None:
         return
     observed = code.builtin_code_digest(task.name)
-    if observed != task.code_sha256 and _take_pinned_code(context, task.code_sha256, observed):
+    if observed != task.code_sha256 and _take_pinned_code(context, stage, task.code_sha256, observed):
         return
     same = context.compare(
-        TASK_CODE,
+        of_stage(stage.name, TASK_CODE),
         "job",
         expected=task.code_sha256,
         observed=observed,
@@ -151,26 +154,26 @@ def _check_code(context: Context) -> None:
             DriftError(
                 f"the code of the built-in task {task.name} has digest {observed}, the pin says {task.code_sha256}",
                 component="job",
-                where="task.code_sha256",
+                where=stage.key("task", "code_sha256"),
                 hint="install the version of repro-tui that the manifest was recorded with",
             )
         )
 
 
-def _take_pinned_code(context: Context, pinned: str, installed: str) -> bool:
+def _take_pinned_code(context: Context, stage: Stage, pinned: str, installed: str) -> bool:
     """Take the pinned code of a built-in task where the store or a mirror has it, a bundle's too; say so."""
     folder = fetcher(context, context.progress("bytes")).held_tree(pinned, "the task's code")
     if folder is None:
         return False
-    context.loaded = dataclasses.replace(context.loaded, task_code=folder)
+    context.loaded = dataclasses.replace(context.loaded, task_code={**context.loaded.task_code, pinned: folder})
     said = (
-        f"the built-in task {context.loaded.manifest.task.name} of repro-tui {__version__} has other code "
+        f"the built-in task {stage.task.name} of repro-tui {__version__} has other code "
         f"({installed}); the pinned code is used instead"
     )
     context.record(
         CheckResult(
-            at=time.time(), name=TASK_CODE, component="job", status=CheckStatus.MATCH, expected=pinned, observed=pinned,
-            detail=said,
+            at=time.time(), name=of_stage(stage.name, TASK_CODE), component="job", status=CheckStatus.MATCH,
+            expected=pinned, observed=pinned, detail=said,
         )
     )  # fmt: skip
     context.notice("info", said)

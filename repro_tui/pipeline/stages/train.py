@@ -1,16 +1,17 @@
-"""train: start the task's container, and follow it until it evaluates or ends."""
+"""train: run the manifest's stages, and start the last one's container (the only one's) until it evaluates or ends."""
 
 from __future__ import annotations
 
-from repro_tui.pipeline import containers
+from repro_tui.pipeline import task_stages
 from repro_tui.pipeline.context import Context, StageResult
-from repro_tui.pipeline.task import TaskRun
 
 
 def run(context: Context) -> StageResult:
-    """Leave `context.task`: the container, evaluating or ended well."""
-    spec = containers.task_spec(context, context.log)
+    """Leave `context.task`: the last container, evaluating or ended well."""
+    told = task_stages.run_earlier(context)
     with context.interrupt.shielded():
-        context.task = TaskRun(context, context.engine.start(context.image, spec), spec)
+        context.task = task_stages.begin_last(context)
         context.task.follow(until="evaluate")
-    return StageResult(detail=context.task.steps_text())
+    if context.task.ended:
+        task_stages.end_last(context, context.task.elapsed_s)
+    return StageResult(detail=", ".join([*told, context.task.steps_text()]))

@@ -10,7 +10,7 @@ from repro_tui.report.explain.inputs import job_causes
 from repro_tui.report.explain.losses import parting
 from repro_tui.report.explain.model import Cause, Explanation, Kind, Parting
 from repro_tui.report.explain.outcomes import outcomes
-from repro_tui.report.explain.sides import Side, of_run
+from repro_tui.report.explain.sides import Side, of_run, stages_of
 from repro_tui.report.explain.surroundings import surrounding_causes
 from repro_tui.runs.directory import RunDirectory
 
@@ -66,7 +66,11 @@ _PARTS = (
 
 def _unknown(left: Side, right: Side) -> Iterator[str]:
     for word, side in (("left", left), ("right", right)):
-        missing = [text for section, text in _PARTS if section not in side.job]
+        missing = [
+            text
+            for section, text in _PARTS
+            if not any(section in job for job in (side.job, *stages_of(side.job).values()))
+        ]
         if side.environment is None and not side.lock:
             missing.append("packages")
         if side.environment is None:

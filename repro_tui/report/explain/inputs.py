@@ -9,7 +9,8 @@ from repro_tui.manifest.pins import differences
 from repro_tui.report.explain.files import Clock, FileChange, TooLongError, Tree, changed_files, compare_rows
 from repro_tui.report.explain.files import source_difference as source
 from repro_tui.report.explain.model import Cause, Kind, cause, show
-from repro_tui.report.explain.sides import Side, builtin_code
+from repro_tui.report.explain.sides import Side, builtin_code, stages_of
+from repro_tui.runs.state import of_stage
 from repro_tui.runs.words import printable, size
 
 _SHOWN_FILES = 5
@@ -30,18 +31,29 @@ _WHY_BYTES = {Kind.CODE: "other code was run", Kind.WEIGHTS: "the training start
 
 def job_causes(left: Side, right: Side, clock: Clock) -> Iterator[Cause]:
     """Yield what differs of the job, of the sections that are known of both sides."""
-    for section in ("hyperparameters", "task", "splits", "determinism", "resources"):
-        one, other = left.job.get(section), right.job.get(section)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found = list(_section(section, one, other))
-            if section == "determinism" and _over_seeds(left, right):
-                found = [each for each in found if each.name != "seed"]
-            # what only one side has comes later
-            yield from sorted(found, key=lambda each: not (each.left and each.right))
+    stages = (stages_of(left.job), stages_of(right.job))
+    for name in (name for name in stages[0] if name in stages[1]):
+        for section in ("hyperparameters", "task", "splits"):
+            yield from _sections(section, stages[0][name], stages[1][name], name)
+    if stages[0].keys() != stages[1].keys():
+        names = [", ".join(filter(None, each)) or "one task" for each in stages]
+        yield cause(Kind.TASK, "stages", names, _WHY[Kind.TASK])
+    for section in ("determinism", "resources"):
+        found = _sections(section, left.job, right.job)
+        yield from (each for each in found if not (each.name == "seed" and _over_seeds(left, right)))
     yield from _artifacts(left, right, clock)
-    yield from _builtin_code(left, right, clock)
+    for name in (name for name in stages[0] if name in stages[1]):
+        yield from _builtin_code(left, right, clock, name)
     if _over_seeds(left, right) and all(ran := [_seeds(left), _seeds(right)]) and ran[0] != ran[1]:
         yield cause(Kind.SEED, "seeds", [", ".join(map(str, each)) for each in ran], _WHY[Kind.SEED])
+
+
+def _sections(section: str, left: Mapping[str, Any], right: Mapping[str, Any], stage: str = "") -> list[Cause]:
+    """Return what differs of a section that both have; what only one side has comes later."""
+    one, other = left.get(section), right.get(section)
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return []
+    return sorted(_section(section, one, other, stage), key=lambda each: not (each.left and each.right))
 
 
 def _over_seeds(left: Side, right: Side) -> bool:
@@ -56,7 +68,7 @@ def _seeds(side: Side) -> list[int]:
     return [determinism["seed"]] if isinstance(determinism.get("seed"), int) else []
 
 
-def _section(section: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Cause]:
+def _section(section: str, one: Mapping[str, Any], other: Mapping[str, Any], stage: str) -> Iterator[Cause]:
     commands = [each.get("command") for each in (one, other)]
     for path, left, right in differences(one, other):
         kind = {
@@ -69,9 +81,9 @@ def _section(section: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> 
         if section == "task" and (path == "code_sha256" or path.startswith("command")):
             continue
         name = path if section in {"hyperparameters", "determinism"} else f"{section}.{path}"
-        yield cause(kind, name, (left, right), _WHY[kind])
+        yield cause(kind, of_stage(stage, name), (left, right), _WHY[kind])
     if section == "task" and commands[0] != commands[1]:
-        yield cause(Kind.TASK, "task.command", [_command(each) for each in commands], _WHY[Kind.TASK])
+        yield cause(Kind.TASK, of_stage(stage, "task.command"), [_command(each) for each in commands], _WHY[Kind.TASK])
 
 
 def _command(words: Any) -> str:
@@ -107,8 +119,8 @@ def _kind(name: str, left: Side, right: Side) -> Kind:
         for artifact in () if side.manifest is None else side.manifest.artifacts:
             if artifact.name == name:
                 return Kind(artifact.kind)
-        task = side.job.get("task")
-        if isinstance(task, Mapping) and task.get("code") == name:
+        tasks = [stage.get("task") for stage in stages_of(side.job).values()]
+        if any(isinstance(task, Mapping) and task.get("code") == name for task in tasks):
             return Kind.CODE
     return Kind.DATA
 
@@ -164,16 +176,16 @@ def _data_lines(change: FileChange, clock: Clock) -> list[str]:
     return [f"{name}{first}", *rest]
 
 
-def _builtin_code(left: Side, right: Side, clock: Clock) -> Iterator[Cause]:
-    tasks = [side.job.get("task") for side in (left, right)]
+def _builtin_code(left: Side, right: Side, clock: Clock, stage: str) -> Iterator[Cause]:
+    tasks = [stages_of(side.job)[stage].get("task") for side in (left, right)]
     digests = [task.get("code_sha256") if isinstance(task, Mapping) else None for task in tasks]
     if digests[0] == digests[1] or None in digests:
         return
-    trees = [builtin_code(side) for side in (left, right)]
+    trees = [builtin_code(side, stage) for side in (left, right)]
     details: tuple[str, ...] = ("the files are not at hand on both sides: which lines differ is not known",)
     if trees[0] is not None and trees[1] is not None:
         try:
             details = _file_lines(Kind.CODE, changed_files(trees[0], trees[1], clock), clock)
         except (OSError, TooLongError):
             details = ()
-    yield cause(Kind.CODE, "code of the built-in task", digests, "other code was run", details)
+    yield cause(Kind.CODE, of_stage(stage, "code of the built-in task"), digests, "other code was run", details)

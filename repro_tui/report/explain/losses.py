@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from repro_tui import wire
 from repro_tui.report.explain.files import Clock, TooLongError
 from repro_tui.report.explain.model import Parting
+from repro_tui.runs.state import of_stage
 from repro_tui.runs.tail import Tail
 
 TOLERANCE = 0.01
@@ -105,21 +107,28 @@ def _together(
 
 
 def _points(path: Path, name: str, clock: Clock) -> Iterator[tuple[int, float]]:
+    stage = ""
+    for line in _lines(path, clock):
+        try:
+            body = wire.decode(line)
+        except ValueError:
+            continue
+        if body["event"] == "stage":
+            stage = body["stage"]
+        elif (point := _point(body, name, stage)) is not None:
+            yield point
+
+
+def _lines(path: Path, clock: Clock) -> Iterator[bytes]:
     tail = Tail(path)
     while not tail.caught_up():
         clock.check()
-        for line in tail.read():
-            if (point := _point(line, name)) is not None:
-                yield point
-    if (rest := tail.rest()) and (point := _point(rest, name)) is not None:
-        yield point
+        yield from tail.read()
+    yield tail.rest()
 
 
-def _point(line: bytes, name: str) -> tuple[int, float] | None:
-    try:
-        body = wire.decode(line)
-    except ValueError:
-        return None
+def _point(body: Mapping[str, Any], name: str, stage: str) -> tuple[int, float] | None:
+    name = name.removeprefix(of_stage(stage, ""))
     step = body.get("step")
     if not isinstance(step, int) or isinstance(step, bool):
         return None

@@ -32,8 +32,9 @@ from repro_tui.runs.catalog import read_entry
 from repro_tui.runs.compare import read_job, read_json
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.reader import read_state
-from repro_tui.runs.state import RunState
+from repro_tui.runs.state import MetricKey, RunState
 from repro_tui.verify.environment import COMPONENTS
+from repro_tui.verify.metrics import key_of, output_name
 
 _LISTING_BYTES = 64 << 20
 _UNREADABLE = (ValueError, KeyError, TypeError, RecursionError, OSError)
@@ -60,7 +61,7 @@ class Side:
     engine: str = ""
     version: str = ""
     """Of repro-tui."""
-    metrics: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    metrics: Mapping[MetricKey, float] = field(default_factory=dict)
     """Final values, by name and split."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of the outputs, by name."""
@@ -68,7 +69,7 @@ class Side:
     """The metrics file of a run."""
     names: Sequence[str] = ()
     """Names of the series in it."""
-    samples: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
+    samples: Mapping[MetricKey, Sequence[float]] = field(default_factory=dict)
     """Of a series over seeds: the values of each metric, whose mean is its final one."""
     seeds: Sequence[int] = ()
     """Of a series: the seeds that came to their end."""
@@ -136,8 +137,8 @@ def of_manifest(
         environment=None if record is None else _summary(record.environment),
         host={} if record is None else record.host,
         image=_image_pinned(manifest),
-        metrics={(metric.name, metric.split): metric.value for metric in manifest.expected.metrics},
-        digests={digest.name: digest.sha256 for digest in manifest.expected.digests},
+        metrics={key_of(metric): metric.value for metric in manifest.expected.metrics},
+        digests={output_name(digest): digest.sha256 for digest in manifest.expected.digests},
         places=Places.of([*([store] if store else []), *mirrors], loaded),
     )
 
@@ -223,10 +224,13 @@ def _job_of_run(
             job = pins.pinned_job(loaded)
         except (*_UNREADABLE, ValidationError):
             job = {}
-        if job and loaded.manifest.task.name is not None:  # of this version of the tool; the run had its own
-            job["task"].pop("code_sha256", None)
-            if (files := None if code is None else plain_tree(code)) is not None:
-                job["task"]["code_sha256"] = tree_digest(files)
+        for stage in loaded.manifest.every_stage if job else ():
+            if stage.task.name is None:
+                continue
+            task = (job["stage"][stage.name] if stage.name else job)["task"]
+            task.pop("code_sha256", None)  # of this version of the tool; the run had its own
+            if (files := None if code is None else plain_tree(code / stage.name)) is not None:
+                task["code_sha256"] = tree_digest(files)
         if job:
             return job
     given = read_job(run)
@@ -291,21 +295,17 @@ def _lock(loaded: LoadedManifest) -> Mapping[str, str]:
         return {}
 
 
-def _final(state: RunState) -> Mapping[tuple[str, str], float]:
-    return {
-        (key.name, key.split): metric.value
-        for key, metric in state.metrics.items()
-        if not key.label and metric.value is not None
-    }
+def _final(state: RunState) -> Mapping[MetricKey, float]:
+    return {key: metric.value for key, metric in state.metrics.items() if not key.label and metric.value is not None}
 
 
-def _samples(series: object) -> Mapping[tuple[str, str], Sequence[float]]:
+def _samples(series: object) -> Mapping[MetricKey, Sequence[float]]:
     metrics = series.get("metrics") if isinstance(series, Mapping) else None
-    found: dict[tuple[str, str], Sequence[float]] = {}
+    found: dict[MetricKey, Sequence[float]] = {}
     for metric in metrics if isinstance(metrics, list) else ():
         values = metric.get("values") if isinstance(metric, Mapping) else None
         if isinstance(values, list) and all(isinstance(value, float | int) for value in values):
-            found[str(metric.get("name")), str(metric.get("split"))] = values
+            found[_key(metric)] = values
     return found
 
 
@@ -315,9 +315,13 @@ def _seeds(series: object) -> Sequence[int]:
     return [seed for seed in found if isinstance(seed, int)]
 
 
-def _recorded_metrics(record: Record) -> Mapping[tuple[str, str], float]:
+def _key(metric: Mapping[str, Any]) -> MetricKey:
+    return MetricKey(str(metric.get("name")), str(metric.get("split") or "test"), stage=str(metric.get("stage") or ""))
+
+
+def _recorded_metrics(record: Record) -> Mapping[MetricKey, float]:
     return {
-        (str(metric.get("name")), str(metric.get("split") or "test")): float(metric["value"])
+        _key(metric): float(metric["value"])
         for metric in record.metrics
         if isinstance(metric.get("value"), int | float)
     }
@@ -333,12 +337,20 @@ def _digests(state: RunState, record: Record | None) -> Mapping[str, str]:
     }
 
 
-def builtin_code(side: Side) -> Mapping[str, Path] | None:
+def stages_of(job: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the stages of a job by name: of one without stages the job itself, by the empty name."""
+    stages = job.get("stage")
+    if not isinstance(stages, Mapping):
+        return {"": job}
+    return {str(name): stage for name, stage in stages.items() if isinstance(stage, Mapping)}
+
+
+def builtin_code(side: Side, stage: str = "") -> Mapping[str, Path] | None:
     """Return the files of a side's built-in task that have the digest that is pinned; None where they are not here."""
-    task = side.job.get("task")
+    task = stages_of(side.job).get(stage, {}).get("task")
     pinned = task.get("code_sha256") if isinstance(task, Mapping) else None
     name = task.get("name") if isinstance(task, Mapping) else None
-    candidates = [None if side.code is None else plain_tree(side.code)]
+    candidates = [None if side.code is None else plain_tree(side.code / stage)]
     with suppress(KeyError):
         candidates.append(builtin_code_files(str(name)))
     return next((files for files in candidates if files is not None and tree_digest(files) == pinned), None)

@@ -164,7 +164,7 @@ class VerdictScreen(Screen[None]):
         """Show the test that decided, what it found of each metric, and each seed by itself."""
         if reported is None:
             return
-        notes = [f"{each.split}/{each.name}: {each.decision}" for each in reported.metrics]
+        notes = [f"{each.place}/{each.name}: {each.decision}" for each in reported.metrics]
         self._fill("over-seeds", ("", "", ""), list(over_seeds_rows(reported)), notes)
         self._sheet("over-seeds").border_subtitle = escape(self._plain(series.test_words(reported)))
         table = self.query_one("#seeds", DataTable)
@@ -288,7 +288,7 @@ def claim_rows(report: Report | None) -> Iterator[outcome.Row]:
     for claim in report.claims if report is not None else ():
         printed, observed = repr(claim.claimed), "" if claim.observed is None else str(claim.observed)
         yield outcome.Row(
-            name=f"{claim.split}/{claim.metric}",
+            name=f"{claim.place}/{claim.metric}",
             status=claim.status.value,
             expected=outcome.number(printed),
             observed=outcome.number(observed) if observed else "not measured",
@@ -302,7 +302,7 @@ def claim_rows(report: Report | None) -> Iterator[outcome.Row]:
 def over_seeds_rows(reported: SeriesReported) -> Iterator[tuple[str, ...]]:
     """Yield what the test found of each metric: its status, then each number by its name."""
     for each in reported.metrics:
-        yield f"{each.split}/{each.name}", "status", each.status.value
+        yield f"{each.place}/{each.name}", "status", each.status.value
         for name, value in series.facts(each):
             yield "", name, value
 

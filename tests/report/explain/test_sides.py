@@ -20,6 +20,7 @@ from repro_tui.report.explain.outcomes import outcomes
 from repro_tui.report.explain.sides import Side, of_run
 from repro_tui.report.explain.text import render
 from repro_tui.runs.directory import RunDirectory
+from repro_tui.runs.state import MetricKey
 from tests.report.explain.bench import SUMMARY
 
 RECORDED = Path(__file__).parents[2] / "tui" / "recorded"
@@ -140,7 +141,7 @@ def spread(samples: list[float] | None, values: tuple[float, float], kinds: tupl
     assert manifest is not None
     manifest = manifest.model_copy(update={"expected": Expected(metrics=[metric])})
     sides = [
-        Side(named=Named(kind, "", ""), manifest=manifest, metrics={("accuracy", "test"): value})
+        Side(named=Named(kind, "", ""), manifest=manifest, metrics={MetricKey("accuracy"): value})
         for kind, value in zip(kinds, values, strict=True)
     ]
     (found,) = outcomes(*sides)
@@ -183,8 +184,8 @@ def test_a_series_over_seeds_has_a_mean_and_no_losses(copied: RunDirectory) -> N
     metric = {"name": "accuracy", "split": "test", "values": values}
     copied.report.write_text(json.dumps({**report, "series": {"metrics": [metric, 3, {"values": "x"}]}}))
     series = of_run(copied)
-    assert (series.named.kind, dict(series.samples)) == ("series", {("accuracy", "test"): values})
-    found = explain(replace(one, metrics={("accuracy", "test"): 0.9}), series)
+    assert (series.named.kind, dict(series.samples)) == ("series", {MetricKey("accuracy"): values})
+    found = explain(replace(one, metrics={MetricKey("accuracy"): 0.9}), series)
     assert found.parting is None
     outcome = next(each for each in found.outcomes if each.name == "test/accuracy")
     assert outcome.within_spread, "4.303 · 0.01 · sqrt(1 + 1/3) = 0.0497"
