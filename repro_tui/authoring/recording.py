@@ -240,7 +240,7 @@ def write(loaded: LoadedManifest, found: Findings, run: RunDirectory, *, force: 
     for metric in found.metrics:
         _write_metric(pin, metric, found.seeds)
     for name, sha256 in sorted(found.digests.items()):
-        _write_digest(pin, parted(name, record.stages), sha256, record.host.get("cpu_vendor"))
+        _write_digest(pin, parted(name, record), sha256, record.host.get("cpu_vendor"))
     old = _write_record(loaded, pin, found)
     _check(document)
     document.save()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,10 +52,10 @@ class Record(BaseModel):
     """Tree digests of the folders that stages handed on, by stage; shown, never compared."""
 
 
-def parted(name: str, stages: Mapping[str, str]) -> tuple[str, str]:
+def parted(name: str, record: Record) -> tuple[str, str]:
     """Return the stage and the name of an output as a record calls it; the stage is empty where there are none."""
     stage, colon, rest = name.partition(": ")
-    return (stage, rest) if colon and stage in stages else ("", name)
+    return (stage, rest) if colon and stage in record.job.get("stage", {}) else ("", name)
 
 
 def parse_record(text: str | bytes, *, where: str) -> Record:

@@ -45,7 +45,7 @@ def _lines(record: Record, path: Path) -> Iterator[str]:
     for output, sha256 in sorted(record.digests.items()):
         yield ""
         yield "[[expected.digests]]"
-        stage, name = parted(output, record.stages)
+        stage, name = parted(output, record)
         yield f"name = {json.dumps(name)}"
         if stage:
             yield f"stage = {json.dumps(stage)}"
