@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from repro_tui.artifacts.distributions import Distributions, in_parallel
+from repro_tui.artifacts.listed import listing_at
 from repro_tui.artifacts.measuring import Measured, Measuring
 from repro_tui.artifacts.mirrors import Mirror
 from repro_tui.artifacts.packages import Deb, DebPin, Wheel, WheelPin, WheelTarget
 from repro_tui.artifacts.retrieval import Retrieval
 from repro_tui.artifacts.sources.apt import ENV_DEBIAN_MIRROR
 from repro_tui.artifacts.sources.base import Context, Progress, throttled
+from repro_tui.artifacts.sources.run import runs_folder
 from repro_tui.artifacts.store import Store, disk_errors
 from repro_tui.manifest.models import Artifact, GitSource, HubSource, Source
 
@@ -26,7 +28,8 @@ class Fetcher:
     """Fetches artifacts, wheels and Debian packages; every path returned is checked content of the store.
 
     `base` is the folder that local paths start from: the manifest's; without `local` no path of this host that a
-    manifest names is looked at. `debian_mirror` is the address of a Debian mirror (else $REPRO_TUI_DEBIAN_MIRROR).
+    manifest names is looked at. `debian_mirror` is the address of a Debian mirror (else $REPRO_TUI_DEBIAN_MIRROR),
+    `runs` the folder of the runs (else $REPRO_TUI_RUNS, else ./runs).
     `notify` is told what a person should know, `progress` the bytes so far, the bytes in all (0 where not known) and
     what is being fetched; both may be called from any thread.
     """
@@ -39,6 +42,7 @@ class Fetcher:
         base: Path,
         offline: bool = False,
         debian_mirror: str | None = None,
+        runs: Path | None = None,
         local: bool = True,
         notify: Callable[[str], None] = lambda _: None,
         progress: Progress = lambda _done, _total, _text: None,
@@ -52,6 +56,7 @@ class Fetcher:
             base=base,
             environ=environment,
             debian_mirror=debian_mirror or environment.get(ENV_DEBIAN_MIRROR) or None,
+            runs=runs or runs_folder(environment),
             local=local,
             notify=notify,
             progress=throttled(progress),
@@ -73,12 +78,13 @@ class Fetcher:
         """
         return self._retrieval.artifact(artifact)
 
-    def measure(self, name: str, sources: Sequence[Source]) -> Measured:
+    def measure(self, name: str, sources: Sequence[Source], listing: str | None = None) -> Measured:
         """Return what an artifact that is not pinned yet is, by the first of its sources that has it.
 
-        Raises ArtifactUnavailableError when none has.
+        Of a folder with a `listing` it is what that names. Raises ArtifactUnavailableError when none has it.
         """
-        return self._measuring.measure(name, sources)
+        listed = None if listing is None else listing_at(self._context.base, listing, name)
+        return self._measuring.measure(name, sources, listed)
 
     def commit(self, source: GitSource | HubSource, name: str) -> str:
         """Return the commit that a branch or tag of a source is now; raises ArtifactUnavailableError."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from repro_tui.artifacts.archives import ArchiveError, extract_tree, read_member
 from repro_tui.artifacts.digests import TooLargeError
 from repro_tui.artifacts.distributions import MIRROR_HINT, OFFLINE_HINT, Distributions
+from repro_tui.artifacts.listed import held_files, listing_of, put_listed
 from repro_tui.artifacts.mirrors import Mirror
 from repro_tui.artifacts.packages import WheelTarget
-from repro_tui.artifacts.sources import git, hub, local
+from repro_tui.artifacts.sources import git, hub, local, run
 from repro_tui.artifacts.sources.base import Context, SourceUnavailableError
 from repro_tui.artifacts.sources.clients import without_credentials
 from repro_tui.artifacts.sources.download import shown
 from repro_tui.artifacts.store import disk_errors, make_folder
 from repro_tui.errors import ArtifactUnavailableError, DriftError
+from repro_tui.manifest.folder_listing import ListedFileError, Listing
 from repro_tui.manifest.models import (
     AptSource,
     Artifact,
@@ -26,6 +28,7 @@ from repro_tui.manifest.models import (
     LocalSource,
     NpmSource,
     PipSource,
+    RunSource,
     Source,
 )
 from repro_tui.manifest.trees import chosen_files, tree_files
@@ -72,7 +75,7 @@ class Retrieval:
     def _mirrored(self, artifact: Artifact) -> Path | None:
         if artifact.tree_sha256 is None:
             return self._distributions.held(artifact.sha256 or "", artifact.name)
-        return self._mirrored_tree(artifact.tree_sha256, artifact.name)
+        return self._mirrored_tree(artifact.tree_sha256, artifact.name) or self._mirrored_files(artifact)
 
     def held_tree(self, tree_sha256: str, component: str) -> Path | None:
         """Return a folder that the store or a mirror has; see Fetcher.held_tree."""
@@ -85,8 +88,25 @@ class Retrieval:
                 return self._store.put_tree(folder, tree_sha256=tree_sha256, component=component)
         return None
 
+    def _mirrored_files(self, artifact: Artifact) -> Path | None:
+        """Return a listed folder where store and mirrors have every file of it, by its own digest."""
+        listing = listing_of(artifact, self._context.base)
+        if listing is None:
+            return None
+        files, missing = held_files(listing, self._store, self._mirrors)
+        return None if missing else self._put_listed(artifact, files, listing)
+
+    def _put_listed(self, artifact: Artifact, files: Mapping[str, Path], listing: Listing, where: str = "") -> Path:
+        return put_listed(
+            self._store, files, listing,
+            tree_sha256=artifact.tree_sha256 or "", component=artifact.name, where=where,
+        )  # fmt: skip
+
     def _from_sources(self, artifact: Artifact) -> Path:
         tried = self._distributions.looked_in()
+        listing = listing_of(artifact, self._context.base)
+        if listing is not None:
+            tried.append(f"file by file: it {listing.lacking(held_files(listing, self._store, self._mirrors)[1])}")
         hints: list[str] = []
         for source in artifact.sources:
             # An archive that is here already is better than any source that must be asked.
@@ -117,6 +137,8 @@ class Retrieval:
     def _from_source(self, artifact: Artifact, source: Source) -> Path:
         if isinstance(source, LocalSource):
             return self._from_local(artifact, source)
+        if isinstance(source, RunSource):
+            return self._from_run(artifact, source)
         if self._offline and self._held_archive(source) is None:
             raise SourceUnavailableError("offline", hint=OFFLINE_HINT)
         if isinstance(source, GitSource):
@@ -147,14 +169,26 @@ class Retrieval:
             return self._store.put_file(found, sha256=artifact.sha256 or "", component=artifact.name)
         return self._put_tree(artifact, found, where=str(found), chosen=source.files)
 
+    def _from_run(self, artifact: Artifact, source: RunSource) -> Path:
+        if artifact.sha256 is None:
+            raise SourceUnavailableError("an output is a file, and a folder is pinned")
+        found = run.find(
+            self._context.runs, source.experiment, source.output,
+            stage=source.stage or "", sha256=artifact.sha256, size_bytes=artifact.bytes,
+        )  # fmt: skip
+        return self._store.put_file(found, sha256=artifact.sha256, component=artifact.name, where=label(source))
+
     def _from_git(self, artifact: Artifact, source: GitSource) -> Path:
-        limit_bytes = _limit_bytes(artifact)
+        limit_bytes, listing = _limit_bytes(artifact), listing_of(artifact, self._context.base)
         with self._store.scratch() as scratch:
             repository = git.fetch_commit(source.url, source.commit, scratch, self._context)
             new = scratch / "new"
             try:
                 if artifact.tree_sha256 is not None:
-                    git.read_tree(repository, source.commit, source.path, new, self._context, limit_bytes=limit_bytes)
+                    git.read_tree(
+                        repository, source.commit, source.path, new, self._context, limit_bytes=limit_bytes,
+                        only=None if listing is None else listing.files,
+                    )  # fmt: skip
                     return self._put_tree(artifact, new, where=label(source))
                 git.read_blob(repository, source.commit, source.path, new, self._context, limit_bytes=limit_bytes)
             except TooLargeError as error:
@@ -173,7 +207,15 @@ class Retrieval:
             if artifact.tree_sha256 is not None:
                 with self._store.scratch() as scratch:
                     new = make_folder(scratch / "new")
-                    extract_tree(archive, path, new, below_top=below_top, limit_bytes=limit_bytes)
+                    listing = listing_of(artifact, self._context.base)
+                    extract_tree(
+                        archive,
+                        path,
+                        new,
+                        below_top=below_top,
+                        limit_bytes=limit_bytes,
+                        only=None if listing is None else listing.files,
+                    )
                     return self._put_tree(artifact, new, where=label(source))
             if path is None and getattr(source, "sha256", None) == artifact.sha256:
                 return archive
@@ -202,12 +244,15 @@ class Retrieval:
             raise SourceUnavailableError(error.message, hint=error.hint) from error
 
     def _put_tree(self, artifact: Artifact, folder: Path, *, where: str, chosen: Sequence[str] | None = None) -> Path:
+        listing = listing_of(artifact, self._context.base)
         try:
+            if listing is not None:
+                return self._put_listed(artifact, listing.chosen(folder), listing, where)
             files = None if chosen is None else chosen_files(folder, chosen)
             return self._store.put_tree(
                 folder, tree_sha256=artifact.tree_sha256 or "", component=artifact.name, where=where, files=files
             )
-        except ValueError as error:
+        except (ValueError, ListedFileError) as error:
             raise SourceUnavailableError(str(error)) from error
 
 
@@ -215,6 +260,8 @@ def label(source: Source) -> str:
     """Return a source as errors name it: its kind, what is asked for, and what of it; no credentials."""
     if isinstance(source, LocalSource):
         return f"local {source.path}"
+    if isinstance(source, RunSource):
+        return f"run of {source.experiment}, {source.output}" + (f" of {source.stage}" if source.stage else "")
     if isinstance(source, HubSource):
         text = f"hub {source.repository} at {source.revision[:12]}"
     elif isinstance(source, GitSource):

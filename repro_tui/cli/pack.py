@@ -25,7 +25,7 @@ _PARTS = {
     "data": ("data",),
     "code": ("code",),
     "recorded run": ("report", "events", "metrics", "environment", "log"),
-    "manifest": ("manifest", "lock", "record", "metadata", "citation", "licence"),
+    "manifest": ("manifest", "lock", "listing", "record", "metadata", "citation", "licence"),
 }
 _MANY = {"wheel": "wheels", "deb": "Debian packages", "weights": "files", "data": "files", "code": "files"}
 
@@ -79,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = store_of(arguments)
     fetcher = Fetcher(
         store, mirrors, base=loaded.path.absolute().parent, offline=arguments.offline,
+        runs=runs_folder(arguments),
         notify=console.say, progress=progress,
     )  # fmt: skip
     try:
