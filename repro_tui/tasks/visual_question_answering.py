@@ -82,14 +82,15 @@ class Fused(nn.Module):
         width = settings.hidden_size
         self.drop = settings.dropout
         self.picture = vqa.PictureEncoder(settings.channels, width) if settings.inputs == "both" else None
+        self.norm = nn.LayerNorm(width) if settings.inputs == "both" else None
         self.question = nn.Sequential(nn.Linear(words, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh())
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, answers))
 
     def forward(self, pictures: torch.Tensor, questions: torch.Tensor, owners: torch.Tensor) -> torch.Tensor:
         """Return logits (K, answers) for pictures (B, 3, H, W), questions (K, V) and whose each is (K,)."""
         code = self.question(questions)
-        if self.picture is not None:
-            code = code * self.picture(pictures).tanh()[owners]
+        if self.picture is not None and self.norm is not None:
+            code = code * self.norm(self.picture(pictures)).tanh()[owners]
         logits: torch.Tensor = self.head(dropout(code, self.drop, self.training))
         return logits
 

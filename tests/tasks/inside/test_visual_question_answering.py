@@ -82,17 +82,19 @@ def test_the_model_is_the_product_of_two_codes() -> None:
     torch.manual_seed(0)
     settings = answering.Settings(channels=(4, 6), hidden_size=5)
     model = answering.Fused(7, 3, settings).eval()
-    convolutions = (3 * 4 * 9 + 2 * 4) + (4 * 6 * 9 + 2 * 6) + (6 * 5 + 5)
+    picture = (3 * 4 * 9 + 2 * 4) + (4 * 6 * 9 + 2 * 6) + (6 * 5 + 5) + 2 * 5
     question = (7 * 5 + 5) + (5 * 5 + 5)
     head = (5 * 5 + 5) + (5 * 3 + 3)
-    assert sum(parameter.numel() for parameter in model.parameters()) == convolutions + question + head
+    assert sum(parameter.numel() for parameter in model.parameters()) == picture + question + head
 
     pictures, questions = torch.randn(2, 3, 8, 8), torch.randn(3, 7)
     owners = torch.tensor([1, 0, 1])
     with torch.inference_mode():
         features = model.picture.blocks(pictures)
         assert features.shape == (2, 6, 2, 2)
-        seen = torch.tanh(model.picture.linear(features.flatten(2).max(dim=2).values))
+        codes = model.picture.linear(features.flatten(2).max(dim=2).values)
+        spread = codes.var(dim=1, correction=0, keepdim=True)
+        seen = torch.tanh((codes - codes.mean(dim=1, keepdim=True)) / (spread + 1e-5).sqrt())
         asked = model.question(questions)
         fused = torch.stack([asked[0] * seen[1], asked[1] * seen[0], asked[2] * seen[1]])
         assert torch.allclose(model(pictures, questions, owners), model.head(fused), atol=1e-6)
