@@ -39,6 +39,8 @@ class Settings(loop.Settings):
     """Channels of the first stage, where the network has a choice: 64 in ResNet-18, 32 in the small ones without it."""
     freeze: bool = False
     """Train the new head only and leave the network as it is, its batch norms' statistics too."""
+    freeze_statistics: bool = False
+    """Batch norms keep the checkpoint's means and variances in training, which few steps cannot replace by new ones."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Of the representation that the head sees: a probability."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
@@ -58,19 +60,20 @@ class Settings(loop.Settings):
 class Classifier(nn.Module):
     """A network and a new linear head."""
 
-    def __init__(self, backbone: backbones.Backbone, classes: int, *, dropout: float, frozen: bool) -> None:
+    def __init__(self, backbone: backbones.Backbone, classes: int, settings: Settings) -> None:
         super().__init__()
         self.backbone = backbone
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(backbone.width, classes)
-        self.frozen = frozen
-        backbone.requires_grad_(not frozen)
+        self.norms_stay = settings.freeze or settings.freeze_statistics
+        backbone.requires_grad_(not settings.freeze)
 
     def train(self, mode: bool = True) -> Classifier:
-        """Set the mode; a frozen network stays as in evaluation."""
+        """Set the mode; batch norms whose statistics stay are always as in evaluation."""
         super().train(mode)
-        if self.frozen:
-            self.backbone.eval()
+        for module in self.backbone.modules():
+            if self.norms_stay and isinstance(module, nn.BatchNorm2d):
+                module.eval()
         return self
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -155,10 +158,10 @@ def build(
     description = backbones.describe(settings.architecture, shape, settings.width)
     if job.model is not None:
         backbones.restore(backbone, description, job.model)
-    elif settings.freeze:
-        raise TaskError("hyperparameters.freeze needs a checkpoint", "Set task.model, or train the whole network")
-    model = Classifier(backbone, len(classes), dropout=settings.dropout, frozen=settings.freeze)
-    return model, description
+    elif settings.freeze or settings.freeze_statistics:
+        key = "freeze" if settings.freeze else "freeze_statistics"
+        raise TaskError(f"hyperparameters.{key} needs a checkpoint", "Set task.model, or train the whole network")
+    return Classifier(backbone, len(classes), settings), description
 
 
 def scale_of(backbone: backbones.Backbone, train: images.Pictures) -> tuple[list[float], list[float]]:

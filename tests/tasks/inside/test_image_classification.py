@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from repro_tui.tasks import image_classification
 from repro_tui.tasks.common import backbones
-from repro_tui.tasks.image_classification import Classifier, measured
+from repro_tui.tasks.image_classification import Classifier, Settings, measured
 from tests.tasks.inside.picture_tasks import Run, run, write_pictures
 
 
@@ -82,12 +82,12 @@ def test_metrics_are_those_worked_out_by_hand() -> None:
     assert recall == {"a": 0.5, "b": 0, "c": 0, "d": 0, "e": 0, "f": 1}
 
 
-def test_a_frozen_networks_norms_stay_in_evaluation() -> None:
+@pytest.mark.parametrize("key", ["freeze", "freeze_statistics"])
+def test_norms_stay_in_evaluation(key: str) -> None:
     network = backbones.build("conv-encoder", (1, 8, 8), 2)
-    model = Classifier(network, 2, dropout=0.5, frozen=True).train()
+    settings = Settings(dropout=0.5, freeze=key == "freeze", freeze_statistics=key == "freeze_statistics")
+    model = Classifier(network, 2, settings).train()
     assert model.dropout.training
     assert not network.norms[0].training
-    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == [
-        "head.weight",
-        "head.bias",
-    ]
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert (trained == ["head.weight", "head.bias"]) == (key == "freeze")
