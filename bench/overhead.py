@@ -94,7 +94,7 @@ def _plain(folder: Path) -> list[str]:
     ]
     for artifact in manifest.artifacts:
         source = fetcher.artifact(artifact)
-        if artifact.name == manifest.task.code:
+        if manifest.task is not None and artifact.name == manifest.task.code:
             argv += ["--ro-bind", str(source), "/code"]
         else:
             argv += ["--ro-bind", str(source), f"/inputs/{artifact.path}"]

@@ -101,7 +101,9 @@ def test_the_example_of_a_command_loads(tmp_path: Path) -> None:
     )
     path = tmp_path / "example.toml"
     path.write_text(text.replace("[task]", f"{code}\n[task]"))
-    assert load(path).manifest.task.command is not None
+    found = load(path).manifest.task
+    assert found is not None
+    assert found.command is not None
 
 
 def test_the_shell_line_for_a_folder_gives_its_digest(tmp_path: Path) -> None:
