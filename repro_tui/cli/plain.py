@@ -17,6 +17,7 @@ from repro_tui.events import (
     StageFinished,
     StageStarted,
     StageStatus,
+    TaskStage,
 )
 from repro_tui.runs import words
 from repro_tui.runs.state import RunState
@@ -70,6 +71,8 @@ def _text(event: Event) -> str:
             return f"run {event.run_id}: {event.title}"
         case StageStarted():
             return f"{event.stage} …"
+        case TaskStage():
+            return f"  {words.task_stage(event)}"
         case EngineChosen():
             return f"  engine {event.engine} ({event.reason})"
         case CheckResult() if event.status is not CheckStatus.NOT_RUN:

@@ -66,6 +66,8 @@ def _describe(directory: RunDirectory) -> str:
         what = words.progress(state, stage) if stage.running else words.printable(stage.detail)
         word = words.status(stage) if alive or not stage.running else "died"
         lines.append(f"  {word:9}  {stage.name:11}  {took:>12}  {what}".rstrip())
+        if stage.name == "train":
+            lines += [f"    {words.printable(words.task_stage(each))}" for each in state.task_stages.values()]
     lines += ["", *series_lines(directory)]
     *table, last = ["", *words.summary(state)]
     lines += [*table[1:], console.folded(last, console.columns(), 2)]

@@ -56,6 +56,7 @@ def _sections(report: Report, beside: Beside) -> Iterator[Markup]:
     yield results.failure(report, beside)
     yield section("Results", *results.checks(report, results=True), id_="results")
     yield results.seeds(report)
+    yield section("Stages", *results.stages_table(report), id_="stages")
     yield results.claims(report)
     if report.series is None:  # its steps would be its seeds, which have a table
         yield section("Curves", *results.curves(beside), id_="curves")

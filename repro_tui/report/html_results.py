@@ -8,7 +8,7 @@ from typing import Any
 
 from repro_tui.events import CheckStatus
 from repro_tui.manifest.models import ExpectedMetric
-from repro_tui.report import charts
+from repro_tui.report import charts, stages
 from repro_tui.report import series as over_seeds
 from repro_tui.report.gather import Beside
 from repro_tui.report.markdown import number
@@ -99,6 +99,13 @@ def seeds(report: Report) -> Markup:
             facts(over_seeds.facts(metric)),
         ]
     return section("Over the seeds", *content, id_="seeds")
+
+
+def stages_table(report: Report) -> Iterator[Markup]:
+    """Yield the manifest's stages; nothing where it has one task."""
+    if report.stages:
+        rows = [(name, how, code(digest)) for name, how, digest in stages.rows(report.stages)]
+        yield table("A stage is taken from an earlier run where all that it depends on is the same.", stages.HEAD, rows)
 
 
 def claims(report: Report) -> Markup:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from repro_tui.events import CheckStatus, Verdict
-from repro_tui.report import series
+from repro_tui.report import series, stages
 from repro_tui.report.model import Check, Metric, Number, Report, TableReported
 
 _WORD = {
@@ -42,6 +42,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield from _failure(report)
     yield from _series(report)
+    yield from _stages(report)
     yield from _checks(report)
     yield from _claims(report)
     yield from _metrics(report)
@@ -64,6 +65,17 @@ def _failure(report: Report) -> Iterator[str]:
         if value:
             yield f"- {name}: {_text(value)}"
     yield ""
+
+
+def _stages(report: Report) -> Iterator[str]:
+    if not report.stages:
+        return
+    yield "## Stages"
+    yield ""
+    rows = [
+        (_text(name), _text(how), _value(digest) if digest else "") for name, how, digest in stages.rows(report.stages)
+    ]
+    yield from _grid(stages.HEAD, rows)
 
 
 def _series(report: Report) -> Iterator[str]:

@@ -85,7 +85,9 @@ def curves(left: RunState, right: RunState) -> list[tuple[str, Series | None, Se
 
 def read_job(run: RunDirectory) -> dict[str, Any]:
     """Return what the task was given; of a run that did not come so far, what its manifest says; {} for neither."""
-    job = read_json(run.job / "job.json")
+    job = read_json(run.job / "job.json") or _staged(
+        {path.parent.name: read_json(path) for path in sorted(run.job.glob("*/job.json"))}
+    )
     if job:
         return job
     try:
@@ -96,7 +98,27 @@ def read_job(run: RunDirectory) -> dict[str, Any]:
     seed = read_json(run.options).get("seed")
     return {
         "seed": determinism.get("seed") if seed is None else seed,
-        "hyperparameters": dict(_table(manifest.get("hyperparameters"))),
+        "hyperparameters": dict(_table(manifest.get("hyperparameters"))) | _hyperparameters_of(manifest.get("stage")),
+    }
+
+
+def _staged(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the jobs of stages as one: what all of them share, and what each has of its own by its name."""
+    found: dict[str, Any] = {}
+    for stage, job in jobs.items():
+        own = {name: value for name, value in job.items() if name in {"hyperparameters", "splits"}}
+        found |= {name: value for name, value in job.items() if name not in {*own, "task", "model"}}
+        for name, values in own.items():
+            found.setdefault(name, {}).update({f"{stage}.{key}": value for key, value in _table(values).items()})
+    return found
+
+
+def _hyperparameters_of(stages: Any) -> dict[str, Any]:
+    tables = [_table(stage) for stage in stages] if isinstance(stages, list) else []
+    return {
+        f"{stage.get('name')}.{key}": value
+        for stage in tables
+        for key, value in _table(stage.get("hyperparameters")).items()
     }
 
 

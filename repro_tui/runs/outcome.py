@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repro_tui.events import CheckResult, CheckStatus
-from repro_tui.runs.state import DEFAULT_SPLIT, MetricKey, RunState, Table
+from repro_tui.runs.state import DEFAULT_SPLIT, MetricKey, RunState, Table, of_stage
 from repro_tui.runs.words import short
 
 PER_CLASS = "per_class"
@@ -100,10 +100,11 @@ def _float(text: str) -> float | None:
 
 
 def by_class(state: RunState) -> Table | None:
-    """Return results by class: the task's table, else one made of its metrics of one class each."""
-    if PER_CLASS in state.tables:
-        return state.tables[PER_CLASS]
-    keys = [key for key in state.metrics if key.label and key.split == DEFAULT_SPLIT]
+    """Return results by class, of the last stage: the task's table, else one made of its metrics of one class each."""
+    table = state.tables.get(of_stage(state.task_stage, PER_CLASS))
+    if table is not None:
+        return table
+    keys = [key for key in state.metrics if key.label and (key.split, key.stage) == (DEFAULT_SPLIT, state.task_stage)]
     if not keys:
         return None
     names = tuple(dict.fromkeys(key.name for key in keys))
@@ -114,13 +115,13 @@ def by_class(state: RunState) -> Table | None:
 
 
 def _value(state: RunState, name: str, label: str) -> float | None:
-    found = state.metrics.get(MetricKey(name, DEFAULT_SPLIT, label))
+    found = state.metrics.get(MetricKey(name, DEFAULT_SPLIT, label, state.task_stage))
     return None if found is None else found.value
 
 
 def confusion(state: RunState) -> Table | None:
     """Return the confusion matrix."""
-    return state.tables.get(CONFUSION)
+    return state.tables.get(of_stage(state.task_stage, CONFUSION))
 
 
 def cell(value: Any) -> str:

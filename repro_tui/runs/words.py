@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from repro_tui.events import CheckResult, CheckStatus, Notice, Verdict
+from repro_tui.events import CheckResult, CheckStatus, Notice, TaskStage, Verdict
 from repro_tui.runs.state import RunState, Stage, of_stage
 
 _PACE_S = 2.0
@@ -133,6 +133,15 @@ def progress(state: RunState, stage: Stage, left_s: float | None = None) -> str:
     if left_s is not None:
         parts.append(f"about {duration(left_s)} left")
     return ", ".join(part for part in parts if part)
+
+
+def task_stage(event: TaskStage) -> str:
+    """Return how a stage of the manifest stands: "pretrain passed in 12 s", "pretrain cached, of the run … (12 s)"."""
+    if event.status is None:
+        return f"stage {event.name} ({event.place} of {event.count}) …"
+    took = f" in {duration(event.elapsed_s)}" if event.elapsed_s else ""
+    how = f", of the run {event.run}{took and f' ({duration(event.elapsed_s)})'}" if event.run else took
+    return f"stage {event.name} {event.status.value}{how}"
 
 
 def notice(event: Notice) -> str:

@@ -168,11 +168,11 @@ def test_the_report_has_these_keys(tmp_path: Path) -> None:
     }
     assert [check["status"] for check in value["checks"]] == ["match", "within tolerance", "not run"]
     assert value["claims"][0] | {"source": ""} == {
-        "metric": "accuracy", "split": "test", "claimed": 0.97, "within": 0.01, "observed": 0.965,
+        "metric": "accuracy", "split": "test", "stage": "", "claimed": 0.97, "within": 0.01, "observed": 0.965,
         "status": "within tolerance", "source": "", "verified": True, "note": "",
     }  # fmt: skip
     assert (value["claims"][1]["observed"], value["claims"][1]["status"]) == (None, "unverifiable")
-    assert {"name": "loss", "split": "test", "value": "nan", "class": None, "step": 3} in value["metrics"]
+    assert {"name": "loss", "split": "test", "stage": "", "value": "nan", "class": None, "step": 3} in value["metrics"]
     assert {"name": "recall", "split": "test", "value": "inf", "class": "earn", "step": None} in value["metrics"]
     assert value["tables"][0]["rows"] == [["acq", 1, 0.5, "nan", None, ["inf"]]]
     assert value["outputs"] == [

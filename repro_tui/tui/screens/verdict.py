@@ -320,6 +320,8 @@ def where_rows(run: RunDirectory, state: RunState, report: Report | None) -> Ite
                 key.removesuffix("_bytes").replace("_", " "),
                 (", ".join(map(str, shown)) if isinstance(shown, list) else str(shown)),
             )
+    for each in state.task_stages.values():
+        yield "stages" if each.place == 1 else "", words.task_stage(each).removeprefix("stage ")
     if report is not None:
         yield "began", report.run.started or "not known"
     if state.timings_s:

@@ -63,7 +63,7 @@ def headline(
         line.append("  ")
         line.append(f" {extra} ", style="reverse bold yellow")
     if stage is not None and not died:
-        parts = [stage.name, words.amount(stage)]
+        parts = [f"{stage.name}: {stage.text}" if state.task_stage and stage.text else stage.name, words.amount(stage)]
         if stage.total:
             parts.append(f"{100 * min(stage.done, stage.total) // stage.total} %")
         if left_s is not None:
