@@ -57,6 +57,7 @@ def key_of(context: Context, stage: Stage) -> str:
     host = summary.get("host", {})
     body: dict[str, Any] = {
         "schema": 1,
+        "name": stage.name,  # which its metrics, that are kept too, are told under
         "image": context.image.manifest_digest,
         "environment": environment_hash(summary),
         "cpu_vendor": host.get("cpu_vendor"),
