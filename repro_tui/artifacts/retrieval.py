@@ -34,6 +34,7 @@ from repro_tui.manifest.models import (
 from repro_tui.manifest.trees import chosen_files, tree_files
 
 _SLACK_BYTES = 1 << 20
+_UNMEASURED_BYTES = 256 << 30
 
 _ArchiveSource = PipSource | AptSource | NpmSource | HttpsSource
 
@@ -279,6 +280,8 @@ def _is_archive(source: _ArchiveSource) -> bool:
 
 def _limit_bytes(artifact: Artifact) -> int:
     """Return how much is read before it is clear that this is another file: enough to name its digest as a rule."""
+    if _is_unmeasured(artifact):
+        return _UNMEASURED_BYTES
     return 2 * artifact.bytes + _SLACK_BYTES
 
 
@@ -291,7 +294,14 @@ def _too_large(artifact: Artifact, source: Source) -> DriftError:
     )
 
 
+def _is_unmeasured(artifact: Artifact) -> bool:
+    """Tell whether nobody knows the size of a folder whose files are listed: their digests say enough."""
+    return artifact.listing is not None and artifact.bytes == 0
+
+
 def _check_size(artifact: Artifact, path: Path) -> None:
+    if _is_unmeasured(artifact):
+        return
     files = tree_files(path).values() if path.is_dir() else (path,)
     observed = sum(file.stat().st_size for file in files)
     if observed != artifact.bytes:

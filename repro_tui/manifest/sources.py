@@ -174,7 +174,7 @@ class Artifact(Table):
     listing: Text | None = None
     """Path, relative to the manifest, of a list of the folder's files as `sha256sum` writes it; none is executable."""
     bytes: Annotated[int, Field(ge=0)]
-    """Size of the file, or of all files of the folder together, in bytes."""
+    """Size of the file, or of all files of the folder together, in bytes; 0 beside a `listing`: not measured yet."""
     licence: str = ""
     """SPDX identifier of its licence, or a word on it."""
     sources: Annotated[list[Source], Field(min_length=1)]

@@ -13,7 +13,7 @@ import pytest
 
 from repro_tui.artifacts.fetch import Fetcher
 from repro_tui.artifacts.store import Store
-from repro_tui.errors import ArtifactUnavailableError, DigestMismatchError, ManifestError
+from repro_tui.errors import ArtifactUnavailableError, DigestMismatchError, DriftError, ManifestError
 from repro_tui.manifest.folder_listing import read_listing
 from repro_tui.manifest.models import Artifact
 from repro_tui.manifest.trees import tree_digest, tree_files
@@ -69,6 +69,15 @@ def test_store_and_mirrors_serve_it_file_by_file(artifact: Artifact, store: Stor
     folder = Fetcher(store, [mirror], base=tmp_path, offline=True).artifact(artifact)
     assert content(folder) == FILES
     assert folder == store.tree(artifact.tree_sha256 or "")
+
+
+def test_a_size_that_nobody_measured_yet_is_no_size(artifact: Artifact, store: Store, tmp_path: Path) -> None:
+    source = committed(tmp_path / "whole")
+    wanted = listed(source, tree_sha256=artifact.tree_sha256 or "")
+    fetcher = Fetcher(store, [], base=tmp_path)
+    with pytest.raises(DriftError, match="has 4 bytes, the manifest says 5"):
+        fetcher.artifact(wanted.model_copy(update={"bytes": 5}))
+    assert content(fetcher.artifact(wanted.model_copy(update={"bytes": 0}))) == FILES
 
 
 def test_what_store_and_mirrors_lack_is_named(artifact: Artifact, store: Store, tmp_path: Path) -> None:
