@@ -173,7 +173,9 @@ def test_the_report_has_these_keys(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (value["claims"][1]["observed"], value["claims"][1]["status"]) == (None, "unverifiable")
     assert {"name": "loss", "split": "test", "stage": "", "value": "nan", "class": None, "step": 3} in value["metrics"]
-    assert {"name": "recall", "split": "test", "stage": "", "value": "inf", "class": "earn", "step": None} in value["metrics"]
+    assert {"name": "recall", "split": "test", "stage": "", "value": "inf", "class": "earn", "step": None} in value[
+        "metrics"
+    ]
     assert value["tables"][0]["rows"] == [["acq", 1, 0.5, "nan", None, ["inf"]]]
     assert value["outputs"] == [
         {"name": "weights", "path": "weights.bin", "sha256": hashlib.sha256(b"weights").hexdigest(), "bytes": 7},
