@@ -90,8 +90,10 @@ class TwoEncoders(nn.Module):
         return normalize(self.picture(pictures), dim=-1), normalize(self.text(texts), dim=-1)
 
     def scale(self) -> torch.Tensor:
-        """Return 1 / temperature, ()."""
-        return self.log_scale.exp().clamp(max=MAX_SCALE)
+        """Return 1 / temperature, (); a parameter that training took above the bound is brought back to it first."""
+        with torch.no_grad():
+            self.log_scale.clamp_(max=math.log(MAX_SCALE))
+        return self.log_scale.exp()
 
 
 def contrastive_loss(pictures: torch.Tensor, texts: torch.Tensor, *, scale: torch.Tensor) -> torch.Tensor:
@@ -109,11 +111,11 @@ def recall(scores: torch.Tensor, matches: torch.Tensor) -> dict[int, float]:
     """Return, for each k, the part of queries (Q,) with a match among the k highest of their scores (Q, N).
 
     `matches` (Q, N) says which candidates are right. What is wrong and scores the same as the best right one is put
-    before it, so that a tie never helps.
+    before it, so that a tie never helps; a match whose score is not a number is not found.
     """
     best = scores.masked_fill(~matches, -math.inf).amax(dim=1, keepdim=True)
-    before = ((scores >= best) & ~matches).sum(dim=1)
-    return {k: (before < k).float().mean().item() for k in RANKS}
+    before = (~(scores < best) & ~matches).sum(dim=1)
+    return {k: ((before < k) & ~best.isnan().squeeze(1)).float().mean().item() for k in RANKS}
 
 
 def caption(questions: Iterable[tuple[str, str]]) -> str | None:

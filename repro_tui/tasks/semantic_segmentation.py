@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge, Lt
-from sklearn.metrics import confusion_matrix
 from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
@@ -91,10 +91,10 @@ def main(job: Job) -> None:
         return {"pixels": pixels, "labels": labels}
 
     def loss(model: Any, inputs: loop.Inputs) -> Tensor:
-        """Return the mean cross-entropy () of the pixels with a class, at the size of the picture that went in."""
+        """Return the loss () at the size of the pictures that went in."""
         logits = model(inputs["pixels"]).float()
         logits = interpolate(logits, size=inputs["labels"].shape[1:], mode="bilinear", align_corners=False)
-        return cross_entropy(logits, inputs["labels"], weight=weights, ignore_index=VOID)
+        return pixel_loss(logits, inputs["labels"], weights)
 
     def evaluate(name: str) -> tuple[list[Tensor], Tensor]:
         """Return the predicted masks of a split, as large as published, and pixels by true and predicted class."""
@@ -108,14 +108,11 @@ def main(job: Job) -> None:
             },
             precision=settings.precision,
         ):
-            for index, each in zip(batch, logits.float().cpu(), strict=True):
-                predicted[index] = full_size(each, split[index], model.multiple)
+            found = full_size(logits.float().cpu(), [split[index] for index in batch], model.multiple)
+            predicted |= zip(batch, found, strict=True)
         counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
         for index, scene in enumerate(split):
-            there = scene.mask != VOID
-            counts += torch.from_numpy(
-                confusion_matrix(scene.mask[there], predicted[index][there], labels=range(len(classes)))
-            )
+            counts += confusion(scene.mask, predicted[index], len(classes))
         return [predicted[index] for index in range(len(split))], counts
 
     def validate(step: int) -> Mapping[str, float]:
@@ -163,17 +160,40 @@ def nearest(mask: Tensor, height: int, width: int) -> Tensor:
     return interpolate(mask[None, None].float(), size=(height, width), mode="nearest-exact")[0, 0].long()
 
 
-def full_size(logits: Tensor, scene: masks.Scene, multiple: int) -> Tensor:
-    """Return the predicted mask (H', W') of logits (classes, h, w) of the padded picture, as large as published.
+def pixel_loss(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean cross-entropy () of the pixels with a class, 0 where none has one.
 
-    The logits are brought to the size of what went in, the padding is cut off, and the rest brought to full size, both
-    by bilinear interpolation; then the best class of each pixel is taken.
+    It is of logits (B, classes, H, W) for labels (B, H, W), each pixel with its class's weight (classes,).
     """
-    height, width = scene.pixels.shape[1:]
-    stride = -(-height // multiple) * multiple // logits.shape[1]
-    padded = interpolate(logits[None], scale_factor=stride, mode="bilinear", align_corners=False)
-    full = interpolate(padded[..., :height, :width], size=scene.mask.shape, mode="bilinear", align_corners=False)
-    return full[0].argmax(dim=0).to(torch.uint8)
+    if logits.is_cuda:  # whose kernel for pictures adds in no fixed order, the one for rows in a fixed one
+        logits, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
+    reduction = "mean" if (labels != VOID).any() else "sum"
+    return cross_entropy(logits, labels, weight=weights, ignore_index=VOID, reduction=reduction)
+
+
+def full_size(logits: Tensor, batch: Sequence[masks.Scene], multiple: int) -> list[Tensor]:
+    """Return the predicted masks (H', W') of a batch's logits (B, classes, h, w), each as large as published.
+
+    The logits are brought to the size of what went in, the batch's largest height and width rounded up to `multiple`,
+    the padding is cut off, and the rest brought to full size, both by bilinear interpolation; then the best class of
+    each pixel is taken.
+    """
+    tallest = max(scene.pixels.shape[1] for scene in batch)
+    stride = -(-tallest // multiple) * multiple // logits.shape[2]
+    found = []
+    for each, scene in zip(logits, batch, strict=True):
+        height, width = scene.pixels.shape[1:]
+        padded = interpolate(each[None], scale_factor=stride, mode="bilinear", align_corners=False)
+        full = interpolate(padded[..., :height, :width], size=scene.mask.shape, mode="bilinear", align_corners=False)
+        found.append(full[0].argmax(dim=0).to(torch.uint8))
+    return found
+
+
+def confusion(true: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Return the number of pixels by true and predicted class (classes, classes) of masks (H, W), void ones aside."""
+    there = true != VOID
+    pairs = true[there].long() * classes + predicted[there].long()
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def class_weights(train: list[masks.Scene], classes: int) -> Tensor:
@@ -205,9 +225,15 @@ def measured(counts: Tensor) -> tuple[dict[str, float], list[float]]:
 
 
 def write_masks(job: Job, names: list[str], predicted: list[Tensor]) -> None:
-    """Write predictions.npz: the predicted mask of each picture, an array of bytes by its name."""
+    """Write predictions.npz: the predicted mask of each picture, an array of bytes by its name.
+
+    It is written as NumPy's savez_compressed does, which takes no array of the name "file".
+    """
     path = job.out / "predictions.npz"
-    np.savez_compressed(path, **{name: mask.numpy() for name, mask in zip(names, predicted, strict=True)})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, mask in zip(names, predicted, strict=True):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, mask.numpy())
     emit.output("predictions", path, job.out)
 
 

@@ -161,8 +161,12 @@ def main(job: Job) -> None:
 
 
 def encode(name: str, pictures: list[vqa.Picture], vocabulary: dict[str, int], answers: list[str]) -> Split:
-    """Return a split as tensors, pictures without a question left out; raises TaskError for an unknown answer."""
+    """Return a split as tensors, pictures without a question left out; raises TaskError for an unknown or no answer."""
     asked = [picture for picture in pictures if picture.questions]
+    if not asked:
+        raise TaskError(
+            f"splits.{name}: no question is asked about its pictures", "Check questions.json, and what the split takes"
+        )
     number = {answer: place for place, answer in enumerate(answers)}
     if unknown := sorted(set(vqa.answers(asked)) - set(answers)):
         raise TaskError(

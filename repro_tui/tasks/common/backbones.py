@@ -128,7 +128,7 @@ class Discriminator(Backbone):
         )
         self.norms = nn.ModuleList([nn.Identity(), *(nn.BatchNorm2d(after) for after in sizes[2:])])
         self.score = nn.Linear(4 * base * halved(side, 3) ** 2, 1)
-        self.width = sum(size * min(4, halved(side, i)) ** 2 for i, size in enumerate(sizes) if i > 0)
+        self.width = sum(size * pooled(halved(side, i)) ** 2 for i, size in enumerate(sizes) if i > 0)
         for module in (*self.convolutions, self.score):
             nn.init.normal_(module.weight, std=0.02)
 
@@ -146,9 +146,9 @@ class Discriminator(Backbone):
         return logits.squeeze(1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return all layers, each max-pooled to a grid of 4x4, as one row (B, width): section 5.1 of the paper."""
-        pooled = [max_pool2d(maps, -(-maps.shape[-1] // 4), ceil_mode=True) for maps in self.layers(pixels)]
-        return torch.cat([maps.flatten(1) for maps in pooled], dim=1)
+        """Return all layers, each max-pooled to at most 4x4 places, as one row (B, width): section 5.1 of the paper."""
+        grids = [max_pool2d(maps, -(-maps.shape[-1] // 4), ceil_mode=True) for maps in self.layers(pixels)]
+        return torch.cat([maps.flatten(1) for maps in grids], dim=1)
 
 
 def doubling(sizes: Sequence[int], side: int) -> nn.ModuleList:
@@ -162,6 +162,11 @@ def doubling(sizes: Sequence[int], side: int) -> nn.ModuleList:
         nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=after - (2 * before - 1))
         for (inputs, outputs), (before, after) in zip(pairwise(sizes), pairwise(sides), strict=True)
     )
+
+
+def pooled(side: int) -> int:
+    """Return a side after pooling with the smallest windows that leave at most four places."""
+    return -(-side // -(-side // 4))
 
 
 def halved(side: int, times: int) -> int:

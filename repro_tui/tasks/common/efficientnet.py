@@ -45,6 +45,9 @@ STRIDES = (4, 8, 16, 32)
 HEAD = "_fc."
 """What the names of the classifier's weights begin with."""
 
+OURS = "backbone.network."
+"""What the names of this network's weights begin with where image_classification wrote them."""
+
 
 class SameConv2d(nn.Conv2d):
     """A convolution whose output has ceil(size / stride) places a side, padded as TensorFlow's "SAME" does.
@@ -154,8 +157,9 @@ def norm(channels: int) -> nn.BatchNorm2d:
 def load(model: EfficientNetLite0, folder: Path, *, head: bool = False) -> None:
     """Load the weights of a checkpoint folder into `model`, all but the classifier's unless `head`.
 
-    The folder holds one .pth file, as published, or the model.safetensors of another run. Raises TaskError for a folder
-    without either, and for weights of another network.
+    The folder holds one .pth file, as published, or model.safetensors with the same names, or that of a run of
+    image_classification, whose classifier has other names and is no `head`. Raises TaskError for a folder without
+    either, and for weights of another network.
     """
     files = [*folder.glob("model.safetensors"), *sorted(folder.glob("*.pth"))]
     if not files:
@@ -169,6 +173,8 @@ def load(model: EfficientNetLite0, folder: Path, *, head: bool = False) -> None:
         )
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError):
         raise wrong from None
+    classified = {name.removeprefix(OURS): tensor for name, tensor in state.items() if name.startswith(OURS)}
+    state = classified or state
     if not head:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(HEAD)}
         state |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(HEAD)}

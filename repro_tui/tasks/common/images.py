@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from repro_tui.tasks.common.job import TaskError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 """What the name of a picture in a folder ends with; other files are left alone."""
+
+UNREADABLE = (OSError, Image.DecompressionBombError)
+"""What Pillow raises for a file that it does not read as a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,16 @@ def load(
     """Return every split of the job, each picture in one split only.
 
     `size` is the side that pictures of a folder are brought to (see `opened`), `names` are the classes of IDX files,
-    which hold their numbers, and only pictures of the classes `only` stay, where it names any. Raises TaskError.
+    which hold their numbers (as many digits in all splits), and only pictures of the classes `only` stay, where it
+    names any. Raises TaskError.
     """
+    numbers = {
+        name: _numbers(name, spec)
+        for name, spec in specs.items()
+        if spec.get("part_of") is None and spec["format"] == "idx"
+    }
+    digits = len(str(max((int(each.max()) for each in numbers.values()), default=0)))
+    seen: set[str] = set()
 
     def read(split: str, spec: data.Spec) -> list[tuple[Tensor, str]]:
         kind = spec["format"]
@@ -59,17 +71,39 @@ def load(
             raise TaskError(
                 f"splits.{split}: the format {kind!r} is not one this task reads", "It reads idx and image-folder"
             )
-        found = _idx(split, spec, names) if kind == "idx" else _folder(split, spec, size)
+        if kind == "idx":
+            found = _idx(split, spec, numbers[split], names or [f"{number:0{digits}}" for number in range(256)])
+        else:
+            found = _folder(split, spec, size)
+        seen.update(label for _, label in found)
         return [(pixels, label) for pixels, label in found if not only or label in only]
 
     splits = data.assemble(specs, read, label=lambda example: example[1])
     for name, examples in splits.items():
         if not examples:
             raise TaskError(f"splits.{name} has no pictures", "Check `path`, `folder` and the classes that are kept")
+    gone = next((name for name in only if name not in seen), None)
+    if gone is not None:
+        raise TaskError(
+            f"hyperparameters.only_classes: no split has the class {gone!r}", f"There are {', '.join(sorted(seen))}"
+        )
+    first = "train" if "train" in splits else next(iter(splits), "")
+    for name, examples in splits.items():
+        theirs, ours = (_size(split[0][0]) for split in (splits[first], examples))
+        if ours != theirs:
+            raise TaskError(
+                f"splits.{name} has pictures of {ours}, splits.{first} of {theirs}", "Set hyperparameters.image_size"
+            )
     return {
         name: Pictures(torch.stack([pixels for pixels, _ in examples]), [label for _, label in examples])
         for name, examples in splits.items()
     }
+
+
+def _size(pixels: Tensor) -> str:
+    """Return width, height and channels of a picture (C, H, W), for people."""
+    channels, height, width = pixels.shape
+    return f"{width}x{height} pixels, {channels} channels"
 
 
 def classes_of(train: Pictures, names: Sequence[str] = ()) -> list[str]:
@@ -130,19 +164,28 @@ class Augmentation:
 
 
 def opened(path: Path, size: int | None = None) -> Tensor:
-    """Return a picture as RGB bytes (3, H, W).
+    """Return a picture as RGB bytes (3, H, W); what is transparent in it shows white.
 
     With `size` it is scaled by bicubic interpolation until its shorter side has so many pixels, and the square in its
     middle is cut out.
     """
     with Image.open(path) as file:
-        picture = file.convert("RGB")
+        picture = file.convert("RGBA" if file.has_transparency_data else "RGB")
+    if picture.mode == "RGBA":  # else the colours that nobody sees would show
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     if size is not None:
         factor = size / min(picture.size)
         width, height = (max(size, round(side * factor)) for side in picture.size)
         left, top = (width - size) // 2, (height - size) // 2
         picture = picture.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def fault(error: Exception) -> str:
+    """Return in words why a file is not read as a picture, of an error of UNREADABLE."""
+    if isinstance(error, Image.DecompressionBombError):
+        return "it has more pixels than Pillow opens"
+    return getattr(error, "strerror", None) or "not a format Pillow reads"
 
 
 def as_bytes(pixels: Tensor) -> Tensor:
@@ -161,23 +204,29 @@ def save_grid(pixels: Tensor, columns: int, path: Path) -> Path:
     return path
 
 
-def _idx(split: str, spec: data.Spec, names: Sequence[str]) -> list[tuple[Tensor, str]]:
-    """Read pictures (N, H, W) and the numbers of their classes (N,) from two IDX files."""
+def _numbers(split: str, spec: data.Spec) -> np.ndarray[Any, Any]:
+    """Read the numbers of the classes of a split (N,), N at least 1, from an IDX file."""
     if spec.get("targets") is None:
         raise TaskError(f"splits.{split}: the format idx needs `targets`", "Name the artifact that holds the classes")
-    pixels, numbers = (_array(split, Path(spec[key]), axes) for key, axes in (("path", 3), ("targets", 1)))
+    numbers = _array(split, Path(spec["targets"]), 1)
+    if not len(numbers):
+        raise TaskError(f"splits.{split}: {spec['targets']} holds no classes", "Check the artifacts' `path`")
+    return numbers
+
+
+def _idx(split: str, spec: data.Spec, numbers: np.ndarray[Any, Any], names: Sequence[str]) -> list[tuple[Tensor, str]]:
+    """Read the pictures (N, H, W) with classes of these numbers (N,) from an IDX file."""
+    pixels = _array(split, Path(spec["path"]), 3)
     if len(pixels) != len(numbers):
         raise TaskError(
             f"splits.{split}: {len(pixels)} pictures and {len(numbers)} classes", "Name the two files of one split"
         )
-    if names and int(numbers.max()) >= len(names):
+    if int(numbers.max()) >= len(names):
         raise TaskError(
             f"splits.{split} has the class number {int(numbers.max())}, class_names has {len(names)} names",
             "Name every class, from number 0",
         )
-    width = len(str(int(numbers.max())))
-    labels = [names[number] if names else f"{number:0{width}}" for number in numbers.tolist()]
-    return list(zip(torch.from_numpy(pixels)[:, None], labels, strict=True))
+    return list(zip(torch.from_numpy(pixels)[:, None], [names[number] for number in numbers.tolist()], strict=True))
 
 
 def _array(split: str, path: Path, axes: int) -> np.ndarray[Any, Any]:
@@ -186,7 +235,7 @@ def _array(split: str, path: Path, axes: int) -> np.ndarray[Any, Any]:
         body = path.read_bytes()
         if body[:2] == b"\x1f\x8b":
             body = gzip.decompress(body)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise TaskError(f"splits.{split}: {path}: {reason}", "Check the artifact's `path`") from None
     shape = np.frombuffer(body, dtype=">u4", count=axes, offset=4) if len(body) >= 4 + 4 * axes else ()
@@ -207,9 +256,9 @@ def _folder(split: str, spec: data.Spec, size: int | None) -> list[tuple[Tensor,
     for path, label in _listed(split, spec, root) if spec.get("listed_in") else _subfolders(split, root):
         try:
             found.append((opened(path, size), label))
-        except OSError as error:
+        except UNREADABLE as error:
             raise TaskError(
-                f"splits.{split}: {path} is no picture: {error.strerror or 'not a format Pillow reads'}",
+                f"splits.{split}: {path} is no picture: {fault(error)}",
                 "Check the folder, or the list",
             ) from None
         if found[-1][0].shape != found[0][0].shape:

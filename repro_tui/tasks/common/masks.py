@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from repro_tui.tasks.common import data, scenes
+from repro_tui.tasks.common import data, images, scenes
 from repro_tui.tasks.common.images import SUFFIXES
 from repro_tui.tasks.common.job import TaskError
 
@@ -43,6 +44,11 @@ def load(
     Pictures are scaled so that the longer side has `longest` pixels at most. Pixels of the numbers `void` have no
     class. Raises TaskError for a number that is neither void nor a class.
     """
+    if len(classes) > VOID:
+        raise TaskError(
+            f"hyperparameters.class_names has {len(classes)} names, {VOID} is the number of no class here",
+            f"Name {VOID} classes at most",
+        )
 
     def read(split: str, spec: data.Spec) -> list[Scene]:
         if spec["format"] != "image-masks":
@@ -84,7 +90,16 @@ def _pairs(split: str, spec: data.Spec) -> list[tuple[Path, Path]]:
         found = [pictures / name for name in names]
     else:
         found = sorted(path for path in pictures.iterdir() if path.suffix.lower() in SUFFIXES)
-    by_stem = {path.stem: path for path in sorted(masks.iterdir()) if path.suffix.lower() in SUFFIXES}
+    used = {path.stem for path in found}
+    named = sorted(path for path in masks.iterdir() if path.suffix.lower() in SUFFIXES and path.stem in used)
+    for paths, folder in ((found, pictures), (named, masks)):
+        stem, count = max(Counter(path.stem for path in paths).items(), key=itemgetter(1), default=("", 0))
+        if count > 1:
+            raise TaskError(
+                f"splits.{split}: {folder}: {count} files are named {stem!r}, the suffix aside",
+                "A picture and its mask are found by that name: rename or leave out the others",
+            )
+    by_stem = {path.stem: path for path in named}
     alone = next((path for path in found if path.stem not in by_stem), None)
     if alone is not None:
         raise TaskError(f"splits.{split}: {alone} has no mask in {masks}", "A mask has the name of its picture")
@@ -101,8 +116,10 @@ def _scene(
     try:
         with Image.open(pair[1]) as file:
             numbers = np.array(file)
-    except OSError:
-        raise TaskError(f"splits.{split}: {pair[1]} is no picture", "Check that the artifact is whole") from None
+    except images.UNREADABLE as error:
+        raise TaskError(
+            f"splits.{split}: {pair[1]} is no picture: {images.fault(error)}", "Check that the artifact is whole"
+        ) from None
     if numbers.ndim != 2 or numbers.dtype != np.uint8 or numbers.shape != size:
         raise TaskError(
             f"splits.{split}: {pair[1]} is no mask of {size[1]}x{size[0]} numbers",

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from repro_tui.tasks.common import images
 from repro_tui.tasks.common.batches import Batch
 from repro_tui.tasks.common.job import TaskError
 
@@ -29,9 +30,9 @@ def opened(split: str, path: Path, longest: int | None) -> tuple[Tensor, tuple[i
     try:
         with Image.open(path) as file:
             picture = file.convert("RGB")
-    except OSError as error:
+    except images.UNREADABLE as error:
         raise TaskError(
-            f"splits.{split}: {path} is no picture: {error.strerror or 'not a format Pillow reads'}",
+            f"splits.{split}: {path} is no picture: {images.fault(error)}",
             "Check the list, and that the artifact is whole",
         ) from None
     width, height = picture.size

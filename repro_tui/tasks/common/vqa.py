@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from repro_tui.tasks.common import data
+from repro_tui.tasks.common import data, images
 from repro_tui.tasks.common.job import TaskError
 
 
@@ -44,7 +44,7 @@ def load(specs: data.Specs) -> dict[str, list[Picture]]:
 
     def read_and_check(name: str, spec: data.Spec) -> list[Picture]:
         pictures = read(name, spec)
-        data.check(name, pinned[name], len(pictures), answers(pictures[: spec.get("first")]))
+        data.check(name, pinned[name], len(pictures), answers(pictures[spec.get("skip") or 0 :][: spec.get("first")]))
         return pictures
 
     splits = data.assemble({name: {**spec, "classes": None} for name, spec in specs.items()}, read_and_check)
@@ -90,7 +90,7 @@ def pixels(split: str, path: Path) -> torch.Tensor:
     try:
         with Image.open(path) as image:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
-    except OSError as error:
+    except images.UNREADABLE as error:
         raise TaskError(f"splits.{split}: {path}: {error}", "Fetch the artifact again") from None
 
 

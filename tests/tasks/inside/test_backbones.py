@@ -53,6 +53,12 @@ def test_the_discriminators_features_are_every_layer_pooled_to_four_by_four() ->
     assert network.judge(pixels).shape == (2,)
 
 
+@pytest.mark.parametrize("side", [*range(1, 50), 64, 100])
+def test_the_discriminators_width_is_that_of_its_features(side: int) -> None:
+    network = backbones.build("dcgan-discriminator", (1, side, side), 2).eval()
+    assert network(torch.zeros(1, 1, side, side)).shape == (1, network.width)
+
+
 def test_the_encoders_code_and_the_way_back() -> None:
     network = backbones.build("conv-encoder", (3, 20, 20), 4)
     assert network(torch.zeros(2, 3, 20, 20)).shape == (2, network.width) == (2, 16 * 3 * 3)

@@ -155,6 +155,9 @@ def test_the_task_learns_and_repeats_to_the_bit(
         ({"categorical": [], "numerical": []}, "there are no features"),
         ({"crosses": ["colour*size"]}, "DeepFM has no wide part"),
         ({"categorical": ["price"]}, "has no column 'price'"),
+        ({"categorical": ["bought"]}, "the feature 'bought' is the label of splits.train"),
+        ({"numerical": ["bought"]}, "the feature 'bought' is the label of splits.train"),
+        ({"architecture": "wide-and-deep", "crosses": ["size*bought"]}, "the feature 'bought' is the label"),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -47,6 +47,14 @@ def test_a_tie_never_helps() -> None:
     assert contrastive.recall(scores, torch.tensor([[True, True, False]]))[1] == 1.0, "both are right"
 
 
+def test_what_is_no_number_is_not_found() -> None:
+    matches = torch.eye(3, dtype=torch.bool)
+    assert contrastive.recall(torch.full((3, 3), math.nan), matches) == {1: 0.0, 5: 0.0, 10: 0.0}
+    scores = torch.tensor([[0.9, math.nan, 0.1], [0.1, 0.9, 0.2], [0.1, 0.2, math.nan]])
+    found = contrastive.recall(scores, matches)
+    assert (found[1], found[5]) == pytest.approx((1 / 3, 2 / 3)), "a wrong one without a score is put before"
+
+
 @pytest.mark.parametrize(
     ("questions", "expected"),
     [
@@ -69,7 +77,10 @@ def test_the_temperature_is_bounded_and_begins_where_it_is_said() -> None:
     assert model.scale().item() == pytest.approx(1 / 0.07)
     with torch.no_grad():
         model.log_scale.fill_(10.0)
-    assert model.scale().item() == 100.0
+    assert model.scale().item() == pytest.approx(100.0)
+    model.scale().backward()
+    assert model.log_scale.grad is not None
+    assert model.log_scale.grad.item() == pytest.approx(100.0), "training can take it down again"
     pictures, texts = model(torch.randn(3, 3, 8, 8), torch.randn(3, 4))
     assert torch.allclose(pictures.norm(dim=1), torch.ones(3))
     assert torch.allclose(texts.norm(dim=1), torch.ones(3))

@@ -91,6 +91,17 @@ def test_another_runs_weights_load_without_their_head(tmp_path: Path, model: Eff
     assert torch.equal(small._fc.weight, head)
 
 
+def test_the_weights_of_an_image_classification_run_load(tmp_path: Path, model: EfficientNetLite0) -> None:
+    body = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(efficientnet.HEAD)}
+    state = {f"backbone.network.{name}": tensor for name, tensor in body.items()}
+    save_file({**state, "head.weight": torch.zeros(3, 1280)}, tmp_path / "model.safetensors")
+    small = EfficientNetLite0(classes=3)
+    efficientnet.load(small, tmp_path)
+    assert torch.equal(small._blocks[7]._project_conv.weight, model._blocks[7]._project_conv.weight)
+    with pytest.raises(TaskError, match="no weights of EfficientNet-lite0"):
+        efficientnet.load(small, tmp_path, head=True)
+
+
 def test_the_published_kind_of_file_loads_whole(tmp_path: Path, model: EfficientNetLite0) -> None:
     torch.save(model.state_dict(), tmp_path / "efficientnet.pth")
     other = EfficientNetLite0()

@@ -22,14 +22,16 @@ Write = Callable[..., dict[str, Any]]
 def idx(tmp_path: Path) -> Write:
     """Return a function that writes pictures whose pixels are their number, with classes, as IDX files."""
 
-    def write(numbers: list[int], *, side: int = 2, pictures: int | None = None, **changed: Any) -> dict[str, Any]:
+    def write(
+        numbers: list[int], *, side: int = 2, pictures: int | None = None, part: str = "", **changed: Any
+    ) -> dict[str, Any]:
         count = len(numbers) if pictures is None else pictures
         pixels = np.repeat(np.arange(count, dtype=np.uint8), side * side).tobytes()
-        (tmp_path / "pictures.gz").write_bytes(
+        (tmp_path / f"{part}pictures.gz").write_bytes(
             gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, count, side, side) + pixels)
         )
-        (tmp_path / "classes").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, len(numbers)) + bytes(numbers))
-        paths = {"path": str(tmp_path / "pictures.gz"), "targets": str(tmp_path / "classes")}
+        (tmp_path / f"{part}classes").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, len(numbers)) + bytes(numbers))
+        paths = {"path": str(tmp_path / f"{part}pictures.gz"), "targets": str(tmp_path / f"{part}classes")}
         return {**paths, "format": "idx", "label": "label", **changed}
 
     return write
@@ -53,6 +55,23 @@ def test_idx_files_are_read_and_named(idx: Write) -> None:
     assert found.pixels[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert found.labels == ["shoe", "shirt", "shoe"]
     assert images.load({"train": idx([3, 10])})["train"].labels == ["03", "10"]
+
+
+def test_a_class_number_has_as_many_digits_in_all_splits(idx: Write) -> None:
+    found = images.load({"train": idx([0, 5, 10]), "test": idx([5, 9], part="test")})
+    assert found["train"].labels == ["00", "05", "10"]
+    assert found["test"].labels == ["05", "09"]
+    assert images.load({"train": idx([0, 9]), "test": idx([5], part="test")})["train"].labels == ["0", "9"]
+
+
+def test_splits_of_other_sizes_are_said(idx: Write, folder: Path) -> None:
+    with pytest.raises(TaskError, match=r"test has pictures of 3x3 pixels, 1 channels, splits\.train of 2x2 pixels"):
+        images.load({"test": idx([0, 1], part="test", side=3), "train": idx([0, 1])})
+    spec = {"path": str(folder), "format": "image-folder", "label": "label"}
+    with pytest.raises(
+        TaskError, match=r"splits\.test has .* 3 channels.* 1 channels\. Set hyperparameters\.image_size"
+    ):
+        images.load({"train": idx([0, 1]), "test": spec}, size=2)
 
 
 def test_a_few_labels_are_drawn_from_every_class_and_taken_away(idx: Write) -> None:
@@ -98,6 +117,14 @@ def test_what_is_no_idx_file_is_said(idx: Write, tmp_path: Path) -> None:
     (tmp_path / "pictures.gz").write_bytes((tmp_path / "pictures.gz").read_bytes()[:-9])
     with pytest.raises(TaskError, match="end-of-stream"):
         images.load({"train": spec})
+    spec = idx([1, 0] * 50)
+    body = bytearray((tmp_path / "pictures.gz").read_bytes())
+    body[10:14] = b"\xff" * 4
+    (tmp_path / "pictures.gz").write_bytes(body)
+    with pytest.raises(TaskError, match="while decompressing data"):
+        images.load({"train": spec})
+    with pytest.raises(TaskError, match=r"splits\.train: .*classes holds no classes"):
+        images.load({"train": idx([])})
 
 
 def test_a_class_is_a_subfolder(folder: Path) -> None:
@@ -107,6 +134,8 @@ def test_a_class_is_a_subfolder(folder: Path) -> None:
     assert found.pixels.shape == (4, 3, 4, 6)
     assert found.pixels[:, :, 0, 0].tolist() == [[0, 0, 255]] * 2 + [[255, 0, 0]] * 2
     assert images.load({"train": spec}, only=("red",))["train"].labels == ["red", "red"]
+    with pytest.raises(TaskError, match=r"only_classes: no split has the class 'green'\. There are blue, red"):
+        images.load({"train": spec}, only=("red", "green"))
 
 
 def test_a_list_names_pictures_and_classes(folder: Path) -> None:
@@ -134,12 +163,27 @@ def test_folders_that_do_not_fit_are_said(folder: Path) -> None:
         images.load({"train": spec})
 
 
+def test_pictures_too_large_for_pillow_are_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6)
+    with pytest.raises(TaskError, match="is no picture: it has more pixels than Pillow opens"):
+        images.load({"train": {"path": str(folder), "format": "image-folder", "label": "label"}})
+
+
 def test_the_middle_is_cut_out_after_scaling(tmp_path: Path) -> None:
     pixels = np.zeros((8, 16, 3), dtype=np.uint8)
     pixels[:, 4:12] = 200
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     assert images.opened(tmp_path / "wide.png", 8).unique().tolist() == [200]
     assert images.opened(tmp_path / "wide.png", 4).shape == (3, 4, 4)
+
+
+def test_what_is_transparent_shows_white(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 4, 4), dtype=np.uint8)
+    pixels[:2] = (10, 20, 30, 255)
+    Image.fromarray(pixels).save(tmp_path / "clear.png")
+    top, bottom = images.opened(tmp_path / "clear.png").split(2, dim=1)
+    assert top[:, 0, 0].tolist() == [10, 20, 30]
+    assert bottom.unique().tolist() == [255]
 
 
 def test_a_class_of_another_split_must_be_known() -> None:

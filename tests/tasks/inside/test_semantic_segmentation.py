@@ -152,10 +152,83 @@ def test_logits_come_back_to_the_size_of_the_picture(tmp_path: Path) -> None:
     assert scene.pixels.shape == (3, 45, 60)  # goes in padded to 64x64
     logits = torch.zeros(2, 16, 16)
     logits[0, :, :8] = logits[1, :, 8:] = 1.0  # columns from 32 of 64, so from 64 of 120 at full size
-    predicted = semantic_segmentation.full_size(logits, scene, 32)
+    (predicted,) = semantic_segmentation.full_size(logits[None], [scene], 32)
     assert predicted.shape == (90, 120)
     assert predicted[:, :64].max() == 0
     assert predicted[:, 64:].min() == 1
+
+
+def test_pictures_of_several_sizes_come_back_from_one_batch() -> None:
+    expected = []
+    logits = torch.zeros(2, 2, 128, 128)  # of a batch that goes in padded to 512x512
+    for each, (height, width) in zip(logits, ((384, 512), (512, 384)), strict=True):
+        mask = torch.zeros(height, width, dtype=torch.uint8)
+        mask[height // 2 :] = 1
+        expected.append(masks.Scene("a", torch.zeros(3, height, width, dtype=torch.uint8), mask))
+        each[1, : height // 4, : width // 4] = 2.0 * mask[::4, ::4] - 1.0
+    found = semantic_segmentation.full_size(logits, expected, 32)
+    for predicted, scene in zip(found, expected, strict=True):
+        assert torch.equal(predicted, scene.mask)
+
+
+def test_the_loss_is_the_mean_over_the_pixels_with_a_class() -> None:
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.arange(40).reshape(2, 4, 5) % 3
+    labels[0, :2] = masks.VOID
+    weights = torch.tensor([0.5, 1.0, 2.0])
+    there = labels != masks.VOID
+    costs = -logits.log_softmax(dim=1).permute(0, 2, 3, 1)[there].gather(1, labels[there][:, None])[:, 0]
+    shares = weights[labels[there]]
+    found = semantic_segmentation.pixel_loss(logits, labels, weights)
+    assert found.item() == pytest.approx(((costs * shares).sum() / shares.sum()).item())
+    assert semantic_segmentation.pixel_loss(logits, labels, None).item() == pytest.approx(costs.mean().item())
+
+
+def test_a_batch_without_any_class_costs_and_moves_nothing() -> None:
+    logits = torch.randn(1, 3, 4, 5, requires_grad=True)
+    loss = semantic_segmentation.pixel_loss(logits, torch.full((1, 4, 5), masks.VOID), None)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_loss_has_a_deterministic_kernel_on_a_gpu() -> None:
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(40).reshape(2, 4, 5) % 3
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        found = semantic_segmentation.pixel_loss(logits.cuda(), labels.cuda(), None)
+    finally:
+        torch.use_deterministic_algorithms(mode=before)
+    assert found.item() == pytest.approx(semantic_segmentation.pixel_loss(logits, labels, None).item())
+
+
+def test_pixels_are_counted_by_true_and_predicted_class() -> None:
+    true = torch.tensor([[0, 1, 2], [1, 255, 2]], dtype=torch.uint8)
+    taken = torch.tensor([[0, 2, 2], [1, 1, 0]], dtype=torch.uint8)
+    assert semantic_segmentation.confusion(true, taken, 3).tolist() == [[1, 0, 0], [0, 1, 1], [1, 0, 1]]
+    assert not semantic_segmentation.confusion(torch.full_like(true, 255), taken, 3).any()
+
+
+def test_pictures_may_be_named_like_parameters_of_numpys(
+    tmp_path: Path, events: Callable[..., list[dict[str, Any]]]
+) -> None:
+    names = ["00", "file", "allow_pickle"]
+    predicted = [torch.full((2, 3), number, dtype=torch.uint8) for number in range(3)]
+    here = job.Job(
+        model=None, seed=1, data_seed=1, level="bitwise", threads=1, device="cpu", hyperparameters={}, splits={},
+        out=tmp_path,
+    )  # fmt: skip
+    semantic_segmentation.write_masks(here, names, predicted)
+    found = np.load(tmp_path / "predictions.npz")
+    assert [(name, found[name].max()) for name in found] == list(zip(names, range(3), strict=True))
+    assert [event["name"] for event in events("output")] == ["predictions"]
+    semantic_segmentation.write_masks(here, names[:1], predicted[:1])
+    np.savez_compressed(tmp_path / "theirs.npz", **{"00": predicted[0].numpy()})
+    assert (tmp_path / "predictions.npz").read_bytes() == (tmp_path / "theirs.npz").read_bytes()
 
 
 def test_class_weights_are_median_over_frequency() -> None:
@@ -205,3 +278,29 @@ def test_pictures_may_be_listed_and_masks_an_artifact_of_their_own(splits: dict[
     found = masks.load({"train": spec}, longest=None, classes=NAMES, void=(11,))["train"]
     assert [scene.name for scene in found] == ["02", "00"]
     assert sorted(found[0].mask.unique().tolist()) == [0, 1, masks.VOID]
+
+
+@pytest.mark.parametrize("part", ["train", "trainannot"])
+def test_two_files_of_one_name_are_told(splits: dict[str, Any], part: str) -> None:
+    folder = Path(splits["train"]["path"]) / part
+    with Image.open(folder / "01.png") as picture:
+        picture.save(folder / "01.bmp")
+    with pytest.raises(TaskError, match=f"{part}: 2 files are named '01'"):
+        masks.load({"train": splits["train"]}, longest=None, classes=NAMES, void=(11,))
+
+
+def test_the_number_of_no_class_is_no_classs(splits: dict[str, Any]) -> None:
+    names = [f"class {number}" for number in range(256)]
+    masks.load({"train": splits["train"]}, longest=None, classes=names[:255], void=())
+    with pytest.raises(TaskError, match="256 names, 255 is the number of no class here"):
+        masks.load({"train": splits["train"]}, longest=None, classes=names, void=())
+
+
+@pytest.mark.parametrize("part", ["train", "trainannot"])
+def test_pictures_too_large_for_pillow_are_told(
+    splits: dict[str, Any], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (100, 100)).save(Path(splits["train"]["path"]) / part / "00.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 48 * 64)
+    with pytest.raises(TaskError, match=f"{part}/00.png is no picture: it has more pixels than Pillow opens"):
+        masks.load({"train": splits["train"]}, longest=None, classes=NAMES, void=(11,))

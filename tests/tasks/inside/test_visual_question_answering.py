@@ -72,6 +72,26 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
         vqa.load({"train": spec(folder)})
 
 
+def test_answers_are_counted_without_what_is_skipped(tmp_path: Path) -> None:
+    folder = written(tmp_path / "a", 6)
+    splits = vqa.load({"train": spec(folder, skip=1, first=2, classes={"red": 1, "blue": 1, "yes": 1, "no": 1})})
+    assert [picture.number for picture in splits["train"]] == [1, 2]
+    assert len(vqa.load({"train": spec(folder, skip=5, classes={})})["train"]) == 1, "nothing is asked about the last"
+
+
+def test_a_split_without_a_question_is_refused() -> None:
+    picture = vqa.Picture(0, torch.zeros(3, 8, 8), ())
+    with pytest.raises(TaskError, match=r"splits\.test: no question is asked about its pictures"):
+        answering.encode("test", [picture], {}, ["red"])
+
+
+def test_pictures_too_large_for_pillow_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = written(tmp_path / "a", 2)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8)
+    with pytest.raises(TaskError, match=r"0\.png: Image size \(64 pixels\) exceeds limit"):
+        vqa.load({"train": spec(folder)})
+
+
 def test_words_are_counted() -> None:
     numbers = vqa.vocabulary(["Is it red?", "it is not"])
     assert numbers == {"is": 0, "it": 1, "not": 2, "red": 3}
