@@ -18,12 +18,13 @@ from typing import Annotated, Any, Literal
 import torch
 from annotated_types import Ge, Gt, Lt
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from repro_tui import wire
-from repro_tui.tasks.common import corpus, emit, loop, start
+from repro_tui.tasks.common import corpus, emit, encoders, loop, start
 from repro_tui.tasks.common.batches import Batch, evaluation_batches, training_batches
 from repro_tui.tasks.common.blocks import UNSCORED, Blocks, cut, spread, stream
 from repro_tui.tasks.common.job import Job, TaskError, run
@@ -146,8 +147,11 @@ def load_checkpoint(folder: Path, settings: Settings) -> tuple[Any, Any]:
         source["gguf_file"] = names[0]
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **source)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **source)
-    except (OSError, ValueError) as error:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, **source
+        )
+        encoders.check_loaded(folder, model, found, new_head=False)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise TaskError(f"{folder}: {reason}", "Check that the artifacts of kind weights are all there") from None
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:

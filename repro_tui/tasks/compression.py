@@ -12,13 +12,11 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 from datasets import Dataset
-from safetensors import safe_open
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification
 
@@ -26,7 +24,7 @@ from repro_tui import wire
 from repro_tui.tasks.common import data, emit, encoders, int8, loop, metrics, start
 from repro_tui.tasks.common.batches import Batch, evaluation_batches, training_batches
 from repro_tui.tasks.common.job import Job, TaskError, run
-from repro_tui.tasks.common.shrinking import distillation_loss, pruned, student_of
+from repro_tui.tasks.common.shrinking import check_head, distillation_loss, labels_of, pruned, student_of
 
 SPLITS = ("train", "test")
 FORMATS = ("tsv", "csv", "jsonl", "orange-tab")
@@ -77,8 +75,8 @@ def main(job: Job) -> None:
     """Read, compress, compare; everything the host is to know goes through `emit`."""
     settings, device = start.begin(job, Settings)
     datasets = data.load_splits(job.splits)
-    labels = data.label_set(datasets["train"])
     check_head(job.checkpoint / WEIGHTS)
+    labels = labels_of(job.checkpoint, data.label_set(datasets["train"]))
     tokenizer, teacher = encoders.load(
         job, AutoModelForSequenceClassification, settings, new_head=False, **encoders.named(labels)
     )
@@ -116,7 +114,17 @@ def main(job: Job) -> None:
             softened = distillation_loss(logits, soft, settings.temperature)
             return settings.soft_weight * softened + (1 - settings.soft_weight) * hard
 
-        loop.train(
+        def validate(step: int) -> Mapping[str, float]:
+            split = splits["validation"]
+            logits = logits_of(model, split)
+            scores = metrics.classification(
+                split.labels.tolist(), logits.argmax(dim=-1).tolist(), labels, averaging="macro"
+            )
+            values = {**scores.values, "loss": cross_entropy(logits, split.labels).item()}
+            emit.metrics(values, split="validation", step=step)
+            return values
+
+        checkpoint = loop.train(
             model,
             settings,
             batches=lambda epoch: training_batches(
@@ -128,7 +136,11 @@ def main(job: Job) -> None:
             ),
             collate=inputs_of,
             loss=loss,
+            evaluate=validate if "validation" in splits else None,
         )
+        if checkpoint is not None:
+            wire.emit("note", text=f"the weights are those after step {checkpoint.step}")
+            emit.metrics(checkpoint.metrics, split="validation")
 
     emit.phase("train")
     if settings.method == "distillation":
@@ -138,6 +150,8 @@ def main(job: Job) -> None:
         compressed = copy.deepcopy(teacher)
         with pruned(compressed, settings.sparsity):
             train_on(compressed, None)
+    elif device.type == "cuda":
+        raise TaskError('method = "int8" runs on the CPU', "Leave resources.gpus out, or train another way")
     else:
         compressed = copy.deepcopy(teacher)
         wire.emit("note", text=f"{int8.quantise(compressed)} linear layers hold 8-bit integers")
@@ -164,15 +178,6 @@ def main(job: Job) -> None:
         range(len(ours)), *([labels[i] for i in numbers] for numbers in (test.labels, ours, theirs)), strict=True
     )
     emit.predictions(("example", "label", "predicted", "teacher"), rows, job.out)
-
-
-def check_head(weights: Path) -> None:
-    """Raise TaskError for a checkpoint that is no fine-tuned classifier, whose head would be drawn unseen."""
-    if not weights.is_file():
-        raise TaskError(f"{weights} is not there", "The teacher is the `weights` output of another run, an artifact")
-    with safe_open(weights, framework="pt") as file:
-        if not any(name.startswith(("classifier", "score")) for name in file.keys()):  # noqa: SIM118 - no mapping
-            raise TaskError(f"{weights} holds no classification head", "Take the weights of a fine-tuned model")
 
 
 def encode(name: str, dataset: Dataset, labels: list[str], tokenizer: Any, max_length: int) -> Split:

@@ -62,6 +62,7 @@ def main(job: Job) -> None:
         AutoModelForTokenClassification,
         settings,
         from_scratch=settings.from_scratch,
+        words=True,
         **encoders.named(labels),
     )
     splits = {

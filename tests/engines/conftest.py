@@ -90,7 +90,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     milliseconds: Counter[str] = Counter()
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.getreports(outcome):
-            properties = dict(report.user_properties)
+            properties = dict(getattr(report, "user_properties", ()))  # a file that did not load has none
             engine = properties.get("engine")
             if engine is None:
                 continue

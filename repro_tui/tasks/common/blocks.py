@@ -36,6 +36,7 @@ def stream(texts: Sequence[str], tokenizer: Any) -> tuple[list[int], list[int]]:
         ends = [0]
         for _, stop in offsets:
             ends.append(max(ends[-1], stop))
+        ends[-1] = len(text) if offsets else 0  # what the tokenizer drops at the end is still to be told
         tokens += [*ids, end]
         sizes += [*(len(text[a:b].encode()) for a, b in pairwise(ends)), 0]
     return tokens, sizes

@@ -216,6 +216,8 @@ def _json_lines(path: Path, columns: Mapping[str, str | int]) -> Iterator[Row]:
 
 
 def _row(number: int, cells: Mapping[str, Any]) -> Row:
+    if missing := next((key for key, value in cells.items() if value is None), None):
+        raise _MalformedError(f"line {number}: the {missing} is null")
     row = {key: value if isinstance(value, str) else json.dumps(value) for key, value in cells.items()}
     if row.get("label") == "":
         raise _MalformedError(f"line {number}: the label is empty")

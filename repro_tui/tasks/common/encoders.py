@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
 
 from repro_tui.tasks.common.job import Job, TaskError
@@ -44,13 +46,15 @@ def load(
     *,
     from_scratch: bool = False,
     new_head: bool = True,
+    words: bool = False,
     **changed: Any,
 ) -> tuple[Any, Any]:
     """Return tokenizer and model of the job's checkpoint folder; raises TaskError for what cannot be one.
 
     `architecture` is one of transformers' auto classes; `changed` are keys of the configuration, such as `num_labels`.
     The head is new, without `new_head` it is the checkpoint's. With `from_scratch` all weights are drawn, as the
-    configuration says, and only configuration and tokenizer are the checkpoint's.
+    configuration says, and only configuration and tokenizer are the checkpoint's. With `words` the tokenizer is for
+    single words, whose space before it would else be lost (RoBERTa's kind).
     """
     folder = job.checkpoint
     if not (folder / "config.json").is_file():
@@ -60,13 +64,21 @@ def load(
         if settings.dropout is not None:
             config.update({key: settings.dropout for key in DROPOUT_KEYS if getattr(config, key, None) is not None})
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if words and getattr(tokenizer, "add_prefix_space", True) is False:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, add_prefix_space=True)
         if from_scratch:
             model = architecture.from_config(config, dtype=torch.float32)
         else:
-            model = architecture.from_pretrained(
-                folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=new_head, local_files_only=True
+            model, found = architecture.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=new_head,
+                local_files_only=True,
+                output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+            check_loaded(folder, model, found, new_head=new_head)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise TaskError(f"{folder}: {reason}", "Check that the artifacts of kind weights are all there") from None
     if tokenizer.pad_token is None:
@@ -79,6 +91,23 @@ def load(
     return tokenizer, model
 
 
+def check_loaded(folder: Path, model: Any, found: Mapping[str, Any], *, new_head: bool) -> None:
+    """Raise TaskError where weights below the head were drawn at random, not being in the checkpoint as they should.
+
+    `found` is what transformers tells of the loading. A pooler may be missing: checkpoints of masked language models
+    have none. Without `new_head` the head must be there as well.
+    """
+    prefix = "" if not new_head or model.base_model is model else f"{model.base_model_prefix}."
+    absent = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
+    drawn = sorted(name for name in absent if name.startswith(prefix) and "pooler" not in name)
+    if drawn:
+        raise TaskError(
+            f"{folder}: the weights do not fit the configuration: {len(drawn)} tensors are missing or of another "
+            f"shape, {drawn[0]} first",
+            "Take the config.json that belongs to the weights",
+        )
+
+
 def named(labels: Sequence[str]) -> dict[str, Any]:
     """Return the keys of the configuration that give a head its outputs, one for each label."""
     return {
@@ -89,7 +118,7 @@ def named(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def draw_head(model: Any) -> None:
-    """Draw all weights outside the encoder anew, N(0, initializer_range); biases are 0.
+    """Draw all weights outside the encoder anew, N(0, initializer_range); biases are 0, the scales of norms 1.
 
     Also where the checkpoint has a head that fits, so that what is trained depends on the seed alone. A model that is
     the encoder and nothing else is left as it is.
@@ -98,11 +127,11 @@ def draw_head(model: Any) -> None:
         return
     for name, module in model.named_children():
         if name != model.base_model_prefix:
-            for parameter in module.parameters():
+            for of, parameter in module.named_parameters():
                 if parameter.ndim >= 2:
                     torch.nn.init.normal_(parameter, std=getattr(model.config, "initializer_range", 0.02))
                 else:
-                    torch.nn.init.zeros_(parameter)
+                    torch.nn.init.constant_(parameter, 1.0 if of.endswith("weight") else 0.0)
 
 
 def tokenise(

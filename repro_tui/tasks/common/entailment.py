@@ -26,8 +26,8 @@ _WORD = re.compile(r"\w+")
 def load_splits(specs: data.Specs) -> dict[str, Dataset]:
     """Return every split as rows "text" (question), "text_pair" (sentence), "label"; raises TaskError.
 
-    Parts are drawn by article, as of SQuAD's questions. `examples` and `classes` count pairs; `first` keeps the pairs
-    of a file's first so many questions.
+    Parts are drawn by article, as of SQuAD's questions. `examples` and `classes` count pairs; `skip` and `first` count
+    questions, whose pairs are kept.
     """
     unchecked = {
         name: {key: value for key, value in spec.items() if key not in {"examples", "classes"}}
@@ -38,10 +38,16 @@ def load_splits(specs: data.Specs) -> dict[str, Dataset]:
         rows = pairs(list(chain.from_iterable(of_file)))
         data.check(name, specs[name], len(rows), (row["label"] for row in rows))
     drawn = data.assemble(
-        {name: {key: value for key, value in spec.items() if key != "first"} for name, spec in unchecked.items()},
+        {
+            name: {key: value for key, value in spec.items() if key not in {"skip", "first"}}
+            for name, spec in unchecked.items()
+        },
         lambda name, _: articles[name],
     )
-    splits = {name: pairs(list(chain.from_iterable(of_split))) for name, of_split in drawn.items()}
+    splits = {}
+    for name, of_split in drawn.items():
+        questions = list(chain.from_iterable(of_split))
+        splits[name] = pairs(questions[: specs[name].get("first")] if specs[name].get("part_of") else questions)
     for name, spec in specs.items():
         if spec.get("part_of") is not None:
             data.check(name, spec, len(splits[name]), (row["label"] for row in splits[name]))

@@ -24,6 +24,9 @@ from repro_tui.tasks.common.job import TaskError
 Inputs = Mapping[str, torch.Tensor]
 """What one forward pass is given: tensors (B, ...) by name."""
 
+LOWER_IS_BETTER = frozenset({"loss", "mse", "perplexity", "bits_per_byte"})
+"""Metrics whose lowest value is the best one; of all others it is the highest."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -93,10 +96,12 @@ def train(
     `batches(epoch)` gives the epoch's micro-batches, the same number each epoch. `loss(model, inputs)` is the mean loss
     () over a micro-batch and `weigh(batch)` says over how many items (examples, tokens): accumulated micro-batches then
     give the gradient of one batch that holds them all. `evaluate(step)` gives metrics on the validation split by name.
-    Raises TaskError for a loss that is not finite.
+    Raises TaskError for a loss that is not finite, and where there is nothing to train on.
     """
     device = next(model.parameters()).device
     epoch_batches = batches(0)
+    if not epoch_batches:
+        raise TaskError("splits.train has nothing to train on", "Check what it reads, and what is drawn from it")
     steps_per_epoch = math.ceil(len(epoch_batches) / settings.gradient_accumulation_steps)
     total = min(settings.epochs * steps_per_epoch, settings.max_steps or math.inf)
     warmup = math.ceil(settings.warmup_ratio * total)
@@ -236,6 +241,11 @@ class _Keeper:
         if self._evaluate is None:
             return
         metrics = self._evaluate(step)
+        if self._metric is not None and self._metric not in metrics:
+            raise TaskError(
+                f"hyperparameters.select_best_on: splits.validation gives no {self._metric!r}",
+                f"It gives {', '.join(sorted(metrics))}",
+            )
         if self._metric is None:
             self._kept = Checkpoint(step, metrics)
         elif self._kept is None or self._better(metrics[self._metric], self._kept.metrics[self._metric]):
@@ -248,7 +258,9 @@ class _Keeper:
         return self._kept
 
     def _better(self, value: float, than: float) -> bool:
-        return value < than if self._metric == "loss" else value > than
+        if math.isnan(than):
+            return not math.isnan(value)
+        return value < than if self._metric in LOWER_IS_BETTER else value > than
 
 
 def _groups(batches: Sequence[Batch], size: int) -> Iterator[Sequence[Batch]]:

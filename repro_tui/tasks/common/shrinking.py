@@ -9,12 +9,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from torch.nn.functional import kl_div, log_softmax, softmax
 from torch.nn.utils import prune
+from transformers import AutoConfig
 
 from repro_tui.tasks.common.job import TaskError
 
@@ -54,3 +57,29 @@ def pruned(model: Any, sparsity: float) -> Iterator[None]:
     yield
     for module, name in weights:
         prune.remove(module, name)
+
+
+def check_head(weights: Path) -> None:
+    """Raise TaskError for a checkpoint that is no fine-tuned classifier, whose head would be drawn unseen."""
+    if not weights.is_file():
+        raise TaskError(f"{weights} is not there", "The teacher is the `weights` output of another run, an artifact")
+    with safe_open(weights, framework="pt") as file:
+        if not any(name.startswith(("classifier", "score")) for name in file.keys()):  # noqa: SIM118 - no mapping
+            raise TaskError(f"{weights} holds no classification head", "Take the weights of a fine-tuned model")
+
+
+def labels_of(checkpoint: Path, trained: list[str]) -> list[str]:
+    """Return the labels in the order of the teacher's outputs: as its configuration names them, else sorted.
+
+    Raises TaskError where it names others.
+    """
+    given = AutoConfig.from_pretrained(checkpoint, local_files_only=True).id2label
+    names = [given[number] for number in sorted(given)]
+    if sorted(names) == trained:
+        return names
+    if names == [f"LABEL_{number}" for number in range(len(names))]:  # transformers' names where nobody gave any
+        return trained
+    raise TaskError(
+        f"the teacher tells {', '.join(names)} apart, splits.train {', '.join(trained)}",
+        "Take a teacher that was fine-tuned on the same classes",
+    )

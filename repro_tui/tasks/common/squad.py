@@ -7,9 +7,10 @@ with questions that have no answer: Rajpurkar et al. 2018, "Know What You Don't 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,11 @@ def load_splits(specs: data.Specs) -> dict[str, list[Question]]:
     """Return the questions of every split; raises TaskError for what is not as pinned.
 
     Parts are drawn by article, so that no paragraph, and none of an article's other paragraphs, is in two splits:
-    `fraction` is of the articles, whose places in the file are what the rule hashes. `first`, `examples` and `classes`
-    count questions.
+    `fraction` is of the articles, whose places in the file are what the rule hashes. `skip`, `first`, `examples` and
+    `classes` count questions.
     """
     of_articles = {
-        name: {key: value for key, value in spec.items() if key not in {"first", "examples", "classes"}}
+        name: {key: value for key, value in spec.items() if key not in {"skip", "first", "examples", "classes"}}
         for name, spec in specs.items()
     }
     articles = data.assemble(of_articles, lambda name, _: read(name, specs[name]))
@@ -74,7 +75,10 @@ def load_splits(specs: data.Specs) -> dict[str, list[Question]]:
 
 
 def read(split: str, spec: data.Spec) -> list[Article]:
-    """Return a file's articles, cut to the `first` questions; raises TaskError that names split, file and question."""
+    """Return a file's articles, without the questions that `skip` and `first` leave out.
+
+    Raises TaskError that names split, file and question.
+    """
     path = Path(spec["path"])
     if spec.get("clean"):
         raise TaskError(f"splits.{split}: `clean` would move the answers' places", "Leave it out")
@@ -93,7 +97,7 @@ def read(split: str, spec: data.Spec) -> list[Article]:
             f"splits.{split}: {path} is not SQuAD's JSON: no key {error}",
             "It is data[].paragraphs[].{context, qas[].{id, question, answers[].{text, answer_start}}}",
         ) from None
-    articles = _first(articles, spec.get("first"))
+    articles = _some(articles, spec.get("skip") or 0, spec.get("first"))
     questions = list(chain.from_iterable(articles))
     if not questions:
         raise TaskError(f"splits.{split}: {path} has no questions", "Check `artifact`")
@@ -142,13 +146,11 @@ def _question(entry: Mapping[str, Any], context: str) -> Question:
     return question
 
 
-def _first(articles: Sequence[Article], count: int | None) -> list[Article]:
-    if count is None:
-        return list(articles)
-    kept = []
-    for article in articles:
-        kept.append(article[:count])
-        count -= len(kept[-1])
+def _some(articles: Sequence[Article], skip: int, first: int | None) -> list[Article]:
+    """Return the articles with the questions from number `skip` on, `first` of them."""
+    last = math.inf if first is None else skip + first
+    numbered = count()
+    kept = [[question for question in article if skip <= next(numbered) < last] for article in articles]
     return [article for article in kept if article]
 
 

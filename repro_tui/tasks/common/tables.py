@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ def load(specs: data.Specs, columns: Sequence[str], *, classify: Callable[[str],
     def read_file(name: str, spec: data.Spec) -> list[tuple[int, str]]:
         frame = clean(name, read(name, spec), spec)
         label = spec["label"]
+        if label in columns:
+            raise TaskError(
+                f"hyperparameters: the feature {label!r} is the label of splits.{name}",
+                "Leave it out of the features: it says the answer",
+            )
         for column in (*columns, label):
             if column not in frame.columns:
                 raise TaskError(
@@ -226,14 +232,20 @@ def _file(split: str, path: Path, kind: str) -> pd.DataFrame:
             frame = pd.read_parquet(path, engine="pyarrow", dtype_backend="numpy_nullable")
         elif kind in {"csv", "tsv"}:
             quoting: dict[str, Any] = {"sep": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {}
-            frame = pd.read_csv(
-                path, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8-sig", **quoting
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than the header
+                frame = pd.read_csv(
+                    path, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8-sig",
+                    index_col=False, **quoting,
+                )  # fmt: skip
         else:
             raise TaskError(f"splits.{split}: the format {kind!r} is none of a table", "It reads csv, tsv, parquet")
     except OSError as error:
         raise TaskError(f"splits.{split}: {path}: {error.strerror or error}", "Check the artifact's `path`") from None
-    except ValueError as error:  # a parser's, pyarrow's and the decoder's errors are all of this kind
+    except (
+        ValueError,
+        pd.errors.ParserWarning,
+    ) as error:  # a parser's, pyarrow's and the decoder's errors are all of this kind
         reason = str(error).strip().splitlines()[0]
         raise TaskError(f"splits.{split}: {path} is no {kind} file: {reason}", "Check `format`") from None
     if frame.empty:

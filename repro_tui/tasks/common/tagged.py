@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from seqeval.metrics import f1_score, precision_score, recall_score
+from seqeval.metrics.sequence_labeling import get_entities
 
 from repro_tui.tasks.common import data, encoders
 from repro_tui.tasks.common.job import TaskError
 
 UNTAGGED = -100
 """Target of a token that is not the first of its word (cross_entropy's `ignore_index`)."""
+
+UNIVERSAL_COLUMNS = 10
+UNIVERSAL_RANGE = re.compile(r"\d+[-.]\d+")
+"""CoNLL-U's number of a word that the next ones spell (1-2), or that nobody wrote (8.1)."""
 
 BROWN_MARKS = re.compile(r"^fw-|-(?:tl|hl|nc)\b.*$|\+.*$|(?<=[a-z$])\*$")
 """What the Brown corpus adds to a part of speech: foreign word, in a title, in a headline, cited word, contracted with
@@ -61,14 +66,15 @@ def load_splits(specs: data.Specs, *, basic: bool = False, files: str = "*") -> 
         documents = read(name, spec, files)
         if basic:
             documents = [[Sentence(s.words, [basic_tag(tag) for tag in s.tags]) for s in text] for text in documents]
-        sentences = list(chain.from_iterable(documents))[: specs[name].get("first")]
+        skip, first = specs[name].get("skip") or 0, specs[name].get("first")
+        sentences = list(chain.from_iterable(documents))[skip:][:first]
         _check(name, specs[name], sentences)
-        if spec["format"] == "word-tag" and specs[name].get("first") is None:
+        if spec["format"] == "word-tag" and not skip and first is None:
             return documents
         return [[sentence] for sentence in sentences]
 
     unchecked = {
-        name: {key: value for key, value in spec.items() if key not in {"first", "examples", "classes"}}
+        name: {key: value for key, value in spec.items() if key not in {"skip", "first", "examples", "classes"}}
         for name, spec in specs.items()
     }
     drawn = data.assemble(unchecked, by_document)
@@ -91,7 +97,7 @@ def read(split: str, spec: data.Spec, pattern: str = "*") -> list[list[Sentence]
     documents = []
     for file in files:
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
             documents.append(list(_words_with_tags(text) if spec["format"] == "word-tag" else _columns(text, spec)))
         except OSError as error:
             raise TaskError(f"splits.{split}: {file}: {error.strerror}", "Check the artifact's `path`") from None
@@ -159,24 +165,30 @@ def entity_scores(
             [[tag if tag[2:] == kind else "O" for tag in tags] for tags in side] for side in (true, predicted)
         )
         by_type[kind] = _entities(one, other)
-        support[kind] = sum(tag.startswith("B-") for tags in one for tag in tags)
+        support[kind] = len(get_entities(_with_types(one)))
     return _entities(true, predicted), by_type, support
 
 
 def _entities(true: Sequence[list[str]], predicted: Sequence[list[str]]) -> dict[str, float]:
-    # seqeval takes what follows the last hyphen for the type.
-    one, other = (
-        [[tag[:2] + tag[2:].replace("-", "_") for tag in tags] for tags in side] for side in (true, predicted)
-    )
     found = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
+    one, other = _with_types(true), _with_types(predicted)
     return {f"entity_{name}": float(score(one, other)) for name, score in found.items()}
 
 
+def _with_types(sentences: Sequence[list[str]]) -> list[list[str]]:
+    """Return the tags (N sentences) with no hyphen in a type: seqeval takes what follows the last one for the type."""
+    return [[tag[:2] + tag[2:].replace("-", "_") for tag in tags] for tags in sentences]
+
+
 def _columns(text: str, spec: data.Spec) -> Iterator[Sentence]:
-    """Read a word a line; columns are separated by tabs, or by white space where a line has no tab."""
+    """Read a word a line; columns are separated by tabs, or by white space where a line has no tab.
+
+    Of CoNLL-U, which has ten columns with tabs, the comments are left out, and the lines of words that others spell.
+    """
     word, tag = spec.get("text"), spec.get("label")
     if not isinstance(word, int) or not isinstance(tag, int):
         raise ValueError("columns of the format conll are given by number: text = 0, label = 1")  # noqa: TRY004  # as below
+    tabs = "\t" in text
     sentence = Sentence([], [])
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -184,7 +196,11 @@ def _columns(text: str, spec: data.Spec) -> Iterator[Sentence]:
                 yield sentence
             sentence = Sentence([], [])
             continue
+        if tabs and line.startswith("#") and "\t" not in line:
+            continue
         cells = line.rstrip("\r").split("\t") if "\t" in line else line.split()
+        if len(cells) == UNIVERSAL_COLUMNS and UNIVERSAL_RANGE.fullmatch(cells[0]):
+            continue
         if len(cells) <= max(word, tag) or not cells[word].strip() or not cells[tag].strip():
             raise ValueError(f"line {number}: no word in column {word} with a tag in column {tag}")
         if cells[word] != "-DOCSTART-":

@@ -106,4 +106,4 @@ def _locate(question: Question, begin: int, offsets: Sequence[tuple[int, int]]) 
     if answer.start < offsets[0][0] or end > offsets[-1][1]:
         return 0, 0
     tokens = [place for place, (left, right) in enumerate(offsets, begin) if left < end and right > answer.start]
-    return tokens[0], tokens[-1]
+    return (tokens[0], tokens[-1]) if tokens else (0, 0)  # no token: the answer is what the tokenizer drops
