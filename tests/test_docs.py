@@ -41,5 +41,9 @@ def test_every_command_is_in_its_reference(built: Path) -> None:
 
 
 def test_every_page_is_reached_from_the_index() -> None:
-    listed = set(re.findall(r"^([a-z-]+)$", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE))
+    pages = ((DOCS / name).read_text(encoding="utf-8") for name in ("index.md", "tasks.md"))
+    trees = "".join(
+        tree for page in pages for tree in re.findall(r"^```\{toctree\}(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    )
+    listed = set(re.findall(r"^([a-z-]+)$", trees, re.MULTILINE))
     assert {page.stem for page in DOCS.glob("*.md")} - {"index"} == listed

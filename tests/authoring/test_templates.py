@@ -22,6 +22,7 @@ ANSWERS = {"experiment.title": 'A "title"', "experiment.authors": "A. Author, B.
 FILES = {
     "requirements.txt": "torch==2.13.0\n", "train.py": "x\n", "data.csv": "x\n", "my train.tsv": "x\n", "test.tsv": "x\n",
     "checkpoint/config.json": "{}\n", "texts/a.txt": "x\n", "train/shirt/1.png": "x\n", "test/shirt/1.png": "x\n",
+    "pictures/train/1.png": "x\n",
 }  # fmt: skip
 
 

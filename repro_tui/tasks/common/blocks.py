@@ -27,7 +27,8 @@ class Blocks:
 def stream(texts: Sequence[str], tokenizer: Any) -> tuple[list[int], list[int]]:
     """Return the texts as one run of tokens with an end of text before, between and after, and each token's bytes.
 
-    A token's bytes are those of the text from the end of the token before it to its own end; an end of text has none.
+    A token's bytes are those of the text from the end of the token before it to its own end, the last one's to the end
+    of the text. An end of text has none, but those of a text that the tokenizer makes nothing of.
     """
     end = tokenizer.eos_token_id
     tokens, sizes = [end], [0]
@@ -38,7 +39,7 @@ def stream(texts: Sequence[str], tokenizer: Any) -> tuple[list[int], list[int]]:
             ends.append(max(ends[-1], stop))
         ends[-1] = len(text) if offsets else 0  # what the tokenizer drops at the end is still to be told
         tokens += [*ids, end]
-        sizes += [*(len(text[a:b].encode()) for a, b in pairwise(ends)), 0]
+        sizes += [*(len(text[a:b].encode()) for a, b in pairwise(ends)), 0 if offsets else len(text.encode())]
     return tokens, sizes
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn.functional import kl_div, log_softmax, softmax
 from torch.nn.utils import prune
@@ -63,9 +63,13 @@ def check_head(weights: Path) -> None:
     """Raise TaskError for a checkpoint that is no fine-tuned classifier, whose head would be drawn unseen."""
     if not weights.is_file():
         raise TaskError(f"{weights} is not there", "The teacher is the `weights` output of another run, an artifact")
-    with safe_open(weights, framework="pt") as file:
-        if not any(name.startswith(("classifier", "score")) for name in file.keys()):  # noqa: SIM118 - no mapping
-            raise TaskError(f"{weights} holds no classification head", "Take the weights of a fine-tuned model")
+    try:
+        with safe_open(weights, framework="pt") as file:
+            names = list(file.keys())
+    except SafetensorError as error:
+        raise TaskError(f"{weights} is no safetensors file: {error}", "Take the `weights` output of a run") from None
+    if not any(name.startswith(("classifier", "score")) for name in names):
+        raise TaskError(f"{weights} holds no classification head", "Take the weights of a fine-tuned model")
 
 
 def labels_of(checkpoint: Path, trained: list[str]) -> list[str]:
@@ -73,7 +77,11 @@ def labels_of(checkpoint: Path, trained: list[str]) -> list[str]:
 
     Raises TaskError where it names others.
     """
-    given = AutoConfig.from_pretrained(checkpoint, local_files_only=True).id2label
+    try:
+        given = AutoConfig.from_pretrained(checkpoint, local_files_only=True).id2label
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TaskError(f"{checkpoint}: {reason}", "Check that the artifacts of kind weights are all there") from None
     names = [given[number] for number in sorted(given)]
     if sorted(names) == trained:
         return names

@@ -11,7 +11,7 @@ import gguf
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
@@ -220,6 +220,32 @@ def test_bytes_of_tokens_add_up_whatever_the_characters(gpt2: Path) -> None:
     assert len(tokens) == 2 + 3 + 1 + 3 + 0 + 3 + 1
     assert sum(sizes) == sum(len(text.encode()) for text in texts)
     assert sizes[0] == sizes[-1] == 0
+
+
+def test_bytes_that_the_tokenizer_drops_count_all_the_same(checkpoint: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, eos_token="[SEP]")
+    texts = ["  w1 good \n", "bad\u200d\u200d", "w2"]
+    tokens, sizes = blocks.stream(texts, tokenizer)
+    assert tokenizer.convert_ids_to_tokens(tokens) == [
+        "[SEP]", "w1", "good", "[SEP]", "bad", "[SEP]", "w2", "[SEP]"
+    ]  # fmt: skip
+    assert sizes == [0, 4, 7, 0, 9, 0, 2, 0]  # the joiner has three bytes
+    assert sum(blocks.cut((tokens, sizes), 3).bytes) == sum(len(text.encode()) for text in texts)
+
+
+def test_weights_that_do_not_fit_the_configuration_are_an_error(gpt2: Path, tmp_path: Path) -> None:
+    for file in gpt2.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    state = load_file(gpt2 / "model.safetensors")
+    lacking = {name: tensor for name, tensor in state.items() if ".h.1." not in name and not name.startswith("h.1.")}
+    save_file(lacking, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TaskError, match=r"do not fit the configuration: 12 tensors are missing .*\.h\.1\."):
+        task.load_checkpoint(tmp_path, task.Settings(block_length=8))
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((gpt2 / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"n_embd": 32}))
+    with pytest.raises(TaskError, match="Check that the artifacts of kind weights are all there"):
+        task.load_checkpoint(tmp_path, task.Settings(block_length=8))
 
 
 def test_what_a_user_can_put_right_is_said(start: Any, gpt2: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,15 +13,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from repro_tui.tasks import compression
 from repro_tui.tasks.common.int8 import WEIGHT_LEVELS, Int8Linear, quantise
 from repro_tui.tasks.common.job import TaskError, load
-from repro_tui.tasks.common.shrinking import distillation_loss, pruned, student_of
+from repro_tui.tasks.common.shrinking import distillation_loss, labels_of, pruned, student_of
 
 LABELS = ("bad", "good")
 Compress = Callable[..., dict[str, Any]]
+
+
+def text(number: int) -> str:
+    return f"w{number} w{number * 7 % 60} {LABELS[number % 2]}"
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +52,17 @@ def teacher(teacher_folder: Path) -> Any:
 def compress(tmp_path: Path, teacher_folder: Path, events: Callable[..., list[dict[str, Any]]]) -> Compress:
     """Return a function that runs the task and returns its metrics on the test split."""
 
-    def run(model: Path = teacher_folder, **settings: Any) -> dict[str, Any]:
-        splits = {}
+    def run(model: Path = teacher_folder, *, validation: bool = False, **settings: Any) -> dict[str, Any]:
+        splits: dict[str, Any] = {}
         for name, count in (("train", 24), ("test", 10)):
             file = tmp_path / f"{name}.tsv"
-            file.write_text("".join(f"w{n} w{n * 7 % 60} {LABELS[n % 2]}\t{LABELS[n % 2]}\n" for n in range(count)))
+            file.write_text("".join(f"{text(n)}\t{LABELS[n % 2]}\n" for n in range(count)))
             splits[name] = {
                 "path": str(file), "format": "tsv", "text": 0, "label": 1, "text_pair": None, "first": None,
                 "examples": count,
             }  # fmt: skip
+        if validation:
+            splits["validation"] = {"part_of": "train", "fraction": 0.5, "seed": 1, "stratified": True, "examples": 12}
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
         values = {"epochs": 1, "train_batch_size": 8, "max_length": 16, "learning_rate": 1e-3, **settings}
@@ -64,10 +71,12 @@ def compress(tmp_path: Path, teacher_folder: Path, events: Callable[..., list[di
             "hyperparameters": asdict(compression.Settings(**values)),
         }  # fmt: skip
         (tmp_path / "job.json").write_text(json.dumps(body))
+        before = len(events())
         compression.main(load(tmp_path / "job.json"))
-        found = {event["name"]: event["value"] for event in events("metric")}
+        told = events()[before:]
+        found = {e["name"]: e["value"] for e in told if e["event"] == "metric" and e["split"] == "test"}
         assert set(found) == set(compression.METRICS)
-        assert [event["name"] for event in events("output")] == list(compression.OUTPUTS)
+        assert [e["name"] for e in told if e["event"] == "output"] == list(compression.OUTPUTS)
         return found
 
     return run
@@ -163,6 +172,90 @@ def test_pruning_leaves_so_many_zeros_which_compress(compress: Compress) -> None
     assert zeros >= round(0.75 * of_linear_layers)
     assert found["compressed_bytes"] < found["bytes"]
     assert found["bytes"] == pytest.approx(found["teacher_bytes"], rel=0.01)
+
+
+@pytest.mark.parametrize("method", ["distillation", "int8", "pruning"])
+def test_the_metrics_are_those_of_the_written_file(
+    compress: Compress, teacher: Any, teacher_folder: Path, tmp_path: Path, method: str
+) -> None:
+    found = compress(method=method, layers=1)
+    file = tmp_path / "out" / "model.safetensors"
+    tensors = load_file(file)
+    assert found["bytes"] == file.stat().st_size
+    assert found["teacher_bytes"] == (teacher_folder / "model.safetensors").stat().st_size
+    assert found["compressed_bytes"] == len(zlib.compress(file.read_bytes(), level=6))
+    assert found["parameters"] == sum(tensor.numel() for tensor in tensors.values())
+    assert found["nonzero_parameters"] == sum(int((tensor != 0).sum()) for tensor in tensors.values())
+
+    model = student_of(teacher, 1) if method == "distillation" else copy.deepcopy(teacher)
+    if method == "int8":
+        quantise(model)
+    model.load_state_dict(tensors)
+    tokenizer = AutoTokenizer.from_pretrained(teacher_folder)
+    nats = []
+    for number in range(10):
+        with torch.inference_mode():
+            logits = model(**tokenizer(text(number), return_tensors="pt")).logits[0]
+        nats.append(-logits.log_softmax(0)[number % 2].item())
+    assert found["loss"] == pytest.approx(sum(nats) / 10, rel=1e-4)
+
+
+def test_validation_is_told_and_chooses_the_student(
+    compress: Compress, events: Callable[..., list[dict[str, Any]]]
+) -> None:
+    compress(method="distillation", layers=1, validation=True, epochs=4, select_best_on="loss", learning_rate=0.05)
+    told = [event for event in events("metric") if event["split"] == "validation"]
+    names = ["accuracy", "macro_precision", "macro_recall", "macro_f1", "loss"]
+    assert [event["name"] for event in told] == names * 5
+    losses = {event["step"]: event["value"] for event in told if "step" in event and event["name"] == "loss"}
+    assert list(losses) == [2, 4, 6, 8]  # 12 examples are left to train on
+    assert told[-1]["value"] == min(losses.values())
+    best = min(losses, key=lambda step: losses[step])
+    assert any(event["text"] == f"the weights are those after step {best}" for event in events("note"))
+
+
+def named(folder: Path, source: Path, names: list[str]) -> Path:
+    """Copy a checkpoint, its outputs called so."""
+    folder.mkdir()
+    for file in source.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    config = json.loads((source / "config.json").read_text())
+    config |= {"id2label": dict(enumerate(names)), "label2id": {name: place for place, name in enumerate(names)}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_the_outputs_have_the_order_of_the_teachers_configuration(
+    compress: Compress, teacher_folder: Path, tmp_path: Path
+) -> None:
+    eleven = [f"c{number}" for number in range(11)]  # 10 comes after 9, not after 1
+    assert labels_of(named(tmp_path / "a", teacher_folder, ["good", "bad"]), ["bad", "good"]) == ["good", "bad"]
+    assert labels_of(named(tmp_path / "b", teacher_folder, ["LABEL_0", "LABEL_1"]), ["bad", "good"]) == ["bad", "good"]
+    assert labels_of(named(tmp_path / "c", teacher_folder, eleven), sorted(eleven)) == eleven
+    with pytest.raises(TaskError, match=r"the teacher tells no, yes apart, splits\.train bad, good"):
+        labels_of(named(tmp_path / "d", teacher_folder, ["no", "yes"]), ["bad", "good"])
+
+    sorted_ = compress(method="int8")
+    predicted = (tmp_path / "out" / "predictions.tsv").read_text()
+    turned = tmp_path / "a"
+    state = load_file(turned / "model.safetensors")
+    state |= {name: state[name].flip(0) for name in ("classifier.weight", "classifier.bias")}
+    save_file(state, turned / "model.safetensors", metadata={"format": "pt"})
+    found = compress(turned, method="int8")
+    assert (tmp_path / "out" / "predictions.tsv").read_text() == predicted
+    assert found["teacher_accuracy"] == sorted_["teacher_accuracy"]
+    assert found["loss"] == pytest.approx(sorted_["loss"], rel=1e-6)
+
+
+def test_a_teacher_without_a_configuration_is_refused(compress: Compress, teacher_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes((teacher_folder / "model.safetensors").read_bytes())
+    for content in (None, "{}", "no json"):
+        if content is not None:
+            (folder / "config.json").write_text(content)
+        with pytest.raises(TaskError, match=r"bare: .*Check that the artifacts of kind weights are all there"):
+            compress(folder, method="int8")
 
 
 def test_a_teacher_without_a_head_is_refused(compress: Compress, checkpoint: Path, tmp_path: Path) -> None:

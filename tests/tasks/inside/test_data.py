@@ -56,6 +56,12 @@ def test_pairs_are_read(tmp_path: Path) -> None:
         ("a\t1\nb\t\n", {"text": 0, "label": 1}, r"line 2: the label is empty"),
         ('{"text": "a", "label": 1}\n{"text"\n', {"format": "jsonl"}, r"line 2: not JSON"),
         ('{"text": "a"}\n', {"format": "jsonl"}, r"line 1: no field 'label'"),
+        (
+            '{"text": "a", "label": 0}\n{"text": "b", "label": null}\n',
+            {"format": "jsonl"},
+            r"line 2: the label is null",
+        ),
+        ('{"text": null, "label": "x"}\n', {"format": "jsonl"}, r"line 1: the text is null"),
         ("text\tlabel\n", {}, r"has no examples"),
     ],
 )

@@ -148,6 +148,11 @@ def test_nan_stops_with_a_message_and_is_reported(settings: MakeSettings, events
 @pytest.mark.parametrize(("metric", "values", "chosen"), [
     ("accuracy", [0.5, 0.9, 0.7, 0.9], 4),
     ("loss", [0.5, 0.2, 0.7, 0.1], 8),
+    ("perplexity", [5.0, 2.0, 7.0, 2.0], 4),
+    ("mse", [0.5, 0.2, 0.1, 0.3], 6),
+    ("bits_per_byte", [0.5, 0.2, 0.7, 0.3], 4),
+    ("accuracy", [math.nan, 0.5, math.nan, 0.7], 8),
+    ("loss", [math.nan, 0.5, math.nan, 0.7], 4),
     (None, [0.5, 0.9, 0.7, 0.2], 8),
 ])  # fmt: skip
 def test_the_best_checkpoint_is_kept(
@@ -157,7 +162,7 @@ def test_the_best_checkpoint_is_kept(
 
     def evaluate(step: int) -> dict[str, float]:
         seen[step] = [p.detach().clone() for p in net.parameters()]
-        return {"accuracy": values[step // 2 - 1], "loss": values[step // 2 - 1]}
+        return dict.fromkeys(("accuracy", "loss", "perplexity", "mse", "bits_per_byte"), values[step // 2 - 1])
 
     result = run(net, settings(select_best_on=metric, evaluate_every=2), evaluate=evaluate)
     assert list(seen) == [2, 4, 6, 8]
@@ -165,6 +170,16 @@ def test_the_best_checkpoint_is_kept(
     assert result.step == chosen
     assert result.metrics["loss"] == values[chosen // 2 - 1]
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), seen[chosen], strict=True))
+
+
+def test_a_metric_that_validation_does_not_give_is_named(settings: MakeSettings) -> None:
+    with pytest.raises(TaskError, match=r"select_best_on: splits\.validation gives no 'f1'\. It gives accuracy, loss"):
+        run(model(), settings(select_best_on="f1"), evaluate=lambda _: {"loss": 0.5, "accuracy": 0.5})
+
+
+def test_nothing_to_train_on_is_an_error(settings: MakeSettings) -> None:
+    with pytest.raises(TaskError, match=r"splits\.train has nothing to train on"):
+        loop.train(model(), settings(), batches=lambda _: [], collate=collate, loss=loss)
 
 
 def test_evaluation_is_at_the_end_of_each_epoch_unless_told(settings: MakeSettings) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, BertForMaskedLM
 
 from repro_tui.tasks import masked_language_modelling as task
-from repro_tui.tasks.common import wordpiece
+from repro_tui.tasks.common import data, wordpiece
 from repro_tui.tasks.common.job import Job, TaskError
 
 DEFAULTS = {field.name: field.default for field in fields(task.Settings)}
@@ -71,6 +72,40 @@ def test_it_learns_repeats_and_writes_a_checkpoint_for_a_later_stage(start: Any,
     _, loading = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert {name.split(".")[0] for name in loading["missing_keys"]} <= {"bert", "classifier"}
     assert all("pooler" in name for name in loading["missing_keys"] if name.startswith("bert."))
+
+
+def test_the_metrics_are_those_of_the_written_weights(
+    start: Any, tmp_path: Path, events: Callable[..., list[dict[str, Any]]]
+) -> None:
+    found = start(epochs=2, eval_batch_size=32)
+    out = tmp_path / "out"
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    texts = [(TEXTS * 4)[place] for place in data.draw(96, 0.5, 1)[1]]
+    pieces = sorted((tokenizer(text)["input_ids"] for text in texts), key=len, reverse=True)  # each fits into one
+    assert found["tokens"] == sum(len(piece) - 2 for piece in pieces)
+    model = BertForMaskedLM.from_pretrained(out).eval()
+    generator = torch.Generator().manual_seed(1)
+    nats, right = [], 0
+    for batch in (pieces[:32], pieces[32:]):
+        ids = torch.tensor([[*piece, *[tokenizer.pad_token_id] * (len(batch[0]) - len(piece))] for piece in batch])
+        seen, targets = task.hide(ids, 0.15, tokenizer, generator)
+        for row, hidden, target, piece in zip(ids, seen, targets, batch, strict=True):
+            assert row[: len(piece)].tolist() == piece
+            with torch.inference_mode():
+                logits = model(hidden[None, : len(piece)]).logits[0]
+            for place in (target != task.UNSCORED).nonzero()[:, 0].tolist():
+                nats.append(-logits[place].log_softmax(0)[piece[place]].item())
+                right += int(logits[place].argmax()) == piece[place]
+    assert found["loss"] == pytest.approx(sum(nats) / len(nats), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(right / len(nats))
+    assert 0 < found["accuracy"] < 1
+
+    [parameters] = [event["value"] for event in events("metric") if event["name"] == "parameters"]
+    embeddings = (len(tokenizer) + 16 + 2) * 16 + 2 * 16
+    layer = 4 * (16 * 16 + 16) + (16 * 32 + 32) + (32 * 16 + 16) + 2 * 2 * 16
+    head = (16 * 16 + 16) + 2 * 16 + len(tokenizer)  # its matrix is that of the embeddings
+    assert parameters == embeddings + layer + head
+    assert parameters == sum(tensor.numel() for tensor in load_file(out / "model.safetensors").values())
 
 
 def test_the_vocabulary_is_the_same_in_every_process(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering
 
 from repro_tui.tasks import question_answering
@@ -96,6 +97,33 @@ def test_a_run_finds_the_answers_reports_and_repeats_to_the_bit(
     assert row.split("\t")[1:] == ["good", '["good"]']
 
 
+def test_the_metrics_are_those_of_the_written_weights(
+    start: Callable[..., tuple[int, Path]], checkpoint: Path, tmp_path: Path, events: Events
+) -> None:
+    path = written(tmp_path, [article(n) for n in range(20)])
+    splits = {
+        "train": spec(path, examples=40),
+        "test": {"part_of": "train", "fraction": 0.25, "seed": 1, "examples": 10},
+    }
+    code, out = start(splits, max_steps=3, eval_batch_size=32)
+    assert code == 0
+    found = {event["name"]: event["value"] for event in events("metric")}
+    model = BertForQuestionAnswering(BertConfig.from_pretrained(checkpoint)).eval()
+    model.load_state_dict(load_file(out / "model.safetensors"))
+    split = encoded(checkpoint, *squad.load_splits(splits)["test"])
+    assert len(split.encoded) <= 32  # one batch, padded to its longest window; the padding has logits as well
+    with torch.inference_mode():
+        output = model(**AutoTokenizer.from_pretrained(checkpoint).pad(split.encoded, return_tensors="pt"))
+    starts, ends = output.start_logits.log_softmax(1), output.end_logits.log_softmax(1)
+    nats = [-(starts[row, a] + ends[row, b]).item() / 2 for row, (a, b) in enumerate(split.spans)]
+    assert found["loss"] == pytest.approx(sum(nats) / len(nats), rel=1e-5)
+    predicted = [line.split("\t")[1] for line in (out / "predictions.tsv").read_text().splitlines()[1:]]
+    assert found["exact_match"] == pytest.approx(predicted.count("good") / 10)
+    overlap = [2 / (1 + len(text.split())) if "good" in text.split() else 0.0 for text in predicted]
+    assert found["f1"] == pytest.approx(sum(overlap) / 10)
+    assert 0 < found["f1"] < 1
+
+
 def test_unanswerable_questions_need_a_threshold_and_are_told_apart(
     start: Callable[..., tuple[int, Path]], tmp_path: Path, events: Events, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +160,11 @@ def test_an_answer_within_a_token_is_that_token_and_questions_are_cut(checkpoint
     question = squad.Question("q", "w1", "w2 w34 w5", (squad.Answer("4", 5),))
     assert encoded(checkpoint, question).spans == [(4, 4)]
     assert cut(["w1 w2 w3?", "w1", ""], AutoTokenizer.from_pretrained(checkpoint), 2) == ["w1 w2", "w1", ""]
+
+
+def test_an_answer_that_the_tokenizer_drops_is_in_no_token(checkpoint: Path) -> None:
+    question = asked("w1", "w0 \u200d good w1", "\u200d")  # the joiner is nothing to the tokenizer
+    assert encoded(checkpoint, question).spans == [(0, 0)]
 
 
 def test_settings_that_leave_no_room_and_empty_paragraphs_are_named(checkpoint: Path) -> None:
@@ -210,6 +243,9 @@ def test_parts_are_drawn_by_article_and_counts_are_of_questions(tmp_path: Path) 
     assert len(splits["train"]) == 32
     assert splits["train"][0].text == "w0 bad?"
     assert len(squad.load_splits({"train": spec(path, first=4, examples=4)})["train"]) == 4
+    some = squad.load_splits({"train": spec(path, skip=2, first=3, examples=3, classes={"answerable": 3})})["train"]
+    assert [question.id for question in some] == ["1-1", "2-0", "2-1"]
+    assert len(squad.load_splits({"train": spec(path, skip=2, examples=37)})["train"]) == 37
     assert len(squad.load_splits({"train": spec(path), "test": {**part, "first": 2, "examples": 2}})["test"]) == 2
     with pytest.raises(TaskError, match=r"splits\.train has 39 examples, 40 are pinned"):
         squad.load_splits({"train": spec(path, examples=40)})

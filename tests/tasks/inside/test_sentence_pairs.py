@@ -69,7 +69,13 @@ def test_classes_of_pairs(start: Start, tmp_path: Path, events: Events) -> None:
     assert code == 0, stderr
     assert list(final(events)) == ["accuracy", "binary_precision", "binary_recall", "binary_f1", "loss"]
     assert [event["name"] for event in events("table")] == ["per_class", "confusion_matrix"]
-    assert (out / "predictions.tsv").read_text().splitlines()[1].split("\t")[:2] == ["0", "yes"]
+    rows = [line.split("\t") for line in (out / "predictions.tsv").read_text().splitlines()[1:]]
+    assert rows[0][:2] == ["0", "yes"]
+    found = final(events)
+    assert found["accuracy"] == pytest.approx(sum(label == predicted for _, label, predicted in rows) / 20)
+    right = sum(label == predicted == "yes" for _, label, predicted in rows)
+    marked = sum((label == "yes") + (predicted == "yes") for _, label, predicted in rows)
+    assert found["binary_f1"] == pytest.approx(2 * right / marked)
 
 
 def test_similarities_of_pairs(start: Start, tmp_path: Path, events: Events) -> None:
@@ -144,6 +150,20 @@ def test_a_question_makes_a_pair_with_the_answer_and_one_without(tmp_path: Path)
     assert sorted(len(split) for split in splits.values()) == [1, 2]  # an article is in one of them
     with pytest.raises(TaskError, match=r"splits\.train has 3 examples, 4 are pinned"):
         entailment.load_splits({"train": {**spec, "examples": 4}})
+
+
+def test_skip_and_first_count_questions_whose_pairs_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "squad.json"
+    articles = [article([(f"{n}-{i}?", "1845") for i in range(2)], f"{n}{n}{n}. {TEXT}") for n in range(5)]
+    path.write_text(json.dumps({"data": articles}))
+    spec = {"path": str(path), "format": "squad"}
+    some = entailment.load_splits({"train": {**spec, "skip": 1, "first": 4, "examples": 8}})["train"]
+    assert some["text"] == [text for text in ("0-1?", "1-0?", "1-1?", "2-0?") for _ in range(2)]
+    part = {"part_of": "train", "fraction": 0.4, "seed": 1, "stratified": False}
+    whole = entailment.load_splits({"train": spec, "test": {**part, "examples": 8}})
+    splits = entailment.load_splits({"train": spec, "test": {**part, "first": 3, "examples": 6}})
+    assert splits["test"]["text"] == whole["test"]["text"][:6]
+    assert splits["train"]["text"] == whole["train"]["text"]
 
 
 def test_a_run_on_squads_json(start: Start, tmp_path: Path, events: Events) -> None:

@@ -112,6 +112,14 @@ def test_a_join_that_is_not_one_is_refused(tmp_path: Path, other: str, words: st
         tables.load({"train": joined(tmp_path, other)}, ["item"])
 
 
+@pytest.mark.parametrize("content", ["user,item,rating\n1,a,5,9\n2,b,3,9\n", "user,item,rating\n1,a,5\n2,b,3,9\n"])
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_row_with_more_cells_than_the_header_is_an_error(tmp_path: Path, content: str, kind: str) -> None:
+    written = content if kind == "csv" else content.replace(",", "\t")
+    with pytest.raises(TaskError, match=rf"splits\.train: .* is no {kind} file: "):
+        tables.load({"train": spec(tmp_path, written, format=kind)}, ["item"])
+
+
 def test_a_missing_label_and_a_number_that_is_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"splits\.train: row 1 has no 'rating'"):
         tables.load({"train": spec(tmp_path, "user,rating\n1,5\n2,\n")}, ["user"])

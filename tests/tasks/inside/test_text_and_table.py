@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import cross_entropy
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from repro_tui.tasks import text_and_table
 from repro_tui.tasks.common import job as task
@@ -84,6 +85,35 @@ def test_both_know_what_neither_knows_alone_and_runs_repeat_to_the_bit(start: St
     assert features["vocabularies"] == {"shop": ["a", "b", "c"]}
     assert features["means"] == {"age": 22.0}
     assert json.loads((outs[2] / "features.json").read_text())["vocabularies"] == {}
+
+
+def test_the_metrics_are_those_of_the_written_weights(start: Start, checkpoint: Path, events: Events) -> None:
+    code, out = start(epochs=1)
+    assert code == 0
+    found = {event["name"]: event["value"] for event in events("metric")}
+    body = json.loads((out / "features.json").read_text())
+    encoder = AutoModel.from_config(AutoConfig.from_pretrained(checkpoint))
+    model = Fused(encoder, [4], 1, 2, Settings(embedding_size=4, hidden_size=8)).eval()
+    model.load_state_dict(load_file(out / "model.safetensors"))
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    labels, scores, nats = [], [], []
+    for row in rows(20).to_dict("records"):
+        category = torch.tensor([[1 + body["vocabularies"]["shop"].index(row["shop"])]])
+        number = torch.tensor([[(row["age"] - body["means"]["age"]) / body["deviations"]["age"]]])
+        labels.append(row["liked"])
+        with torch.inference_mode():
+            tokens = tokenizer(row["review"], return_tensors="pt")
+            logits = model(category, number, torch.tensor([row["liked"]]), **tokens).logits[0]
+        scores.append((logits[1] - logits[0]).item())
+        nats.append(-logits.log_softmax(0)[row["liked"]].item())
+    lines = [line.split("\t") for line in (out / "predictions.tsv").read_text().splitlines()[1:]]
+    assert [int(predicted) for _, _, predicted in lines] == [int(score > 0) for score in scores]
+    assert found["accuracy"] == pytest.approx(sum(label == predicted for _, label, predicted in lines) / 20)
+    assert found["loss"] == pytest.approx(sum(nats) / 20, rel=1e-5)
+    likes, others = ([s for s, label in zip(scores, labels, strict=True) if label == which] for which in (1, 0))
+    ordered = sum((like > other) + 0.5 * (like == other) for like in likes for other in others)
+    assert found["auc"] == pytest.approx(ordered / (len(likes) * len(others)))
+    assert 0 < found["auc"] < 1
 
 
 def test_a_table_alone_needs_no_checkpoint(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,11 +196,12 @@ def test_rows_without_text_are_left_out_before_anything_is_counted(tmp_path: Pat
     [
         ({"categorical": [], "numerical": []}, 'inputs = "both" needs columns'),
         ({"categorical": ["colour"]}, "has no column 'colour'"),
+        ({"categorical": ["liked"]}, "the feature 'liked' is the label of splits.train"),
         ({"numerical": ["shop"]}, "the column 'shop' has 'a' in row 0, which is no number"),
         ({"train": {"examples": 61}}, "splits.train has 60 examples, 61 are pinned"),
-        ({"train": {"label": "shop"}}, 'averaging = "binary" needs two'),
+        ({"train": {"label": "shop"}, "categorical": []}, 'averaging = "binary" needs two'),
         (
-            {"train": {"label": "age"}, "averaging": "macro"},
+            {"train": {"label": "age"}, "numerical": [], "averaging": "macro"},
             "splits.test has the label '0', which no training example has",
         ),
         ({"train": {"text": "liked"}}, "the splits call the text 'liked', 'review'"),

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 import repro_tui
 from repro_tui.tasks import text_classification
@@ -134,6 +137,41 @@ def test_a_run_learns_tells_everything_and_repeats_to_the_bit(start: Start) -> N
     assert len(lines) == 21
     with safe_open(first.out / "model.safetensors", framework="pt") as tensors:
         assert tensors.get_tensor("classifier.weight").shape == (2, 16)
+
+
+@pytest.mark.parametrize("averaging", ["macro", "binary"])
+def test_the_metrics_are_those_of_the_written_weights(
+    start: Start, tmp_path: Path, checkpoint: Path, averaging: str
+) -> None:
+    words = ("bad", "fine", "good") if averaging == "macro" else ("bad", "good")
+    for name, count in (("train", 64), ("test", 20)):
+        (tmp_path / f"{name}.tsv").write_text(examples(count, words))
+    run = start(averaging=averaging, epochs=1, dropout=0.0, learning_rate=0.004)
+    assert run.code == 0, run.stderr
+    found = run.metrics("test")
+    rows = [line.split("\t") for line in (run.out / "predictions.tsv").read_text().splitlines()[1:]]
+    assert found["accuracy"] == pytest.approx(sum(true == predicted for _, true, predicted in rows) / 20)
+    f1 = {}
+    for word in words:
+        right = sum(true == predicted == word for _, true, predicted in rows)
+        marked = sum((true == word) + (predicted == word) for _, true, predicted in rows)
+        f1[word] = 2 * right / marked
+    assert found[f"{averaging}_f1"] == pytest.approx(sum(f1.values()) / 3 if averaging == "macro" else f1["good"])
+
+    config = BertConfig.from_pretrained(checkpoint, num_labels=len(words))
+    model = BertForSequenceClassification(config).eval()
+    model.load_state_dict(load_file(run.out / "model.safetensors"))
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    nats, predicted = [], []
+    for line in (tmp_path / "test.tsv").read_text().splitlines():
+        text, label = line.split("\t")
+        with torch.inference_mode():
+            logits = model(**tokenizer(text, return_tensors="pt")).logits[0]
+        nats.append(-logits.log_softmax(0)[words.index(label)].item())
+        predicted.append(words[logits.argmax()])
+    assert predicted == [row[2] for row in rows]
+    assert found["loss"] == pytest.approx(sum(nats) / 20, rel=1e-5)
+    assert 0 < found["accuracy"] < 1
 
 
 def test_seed_and_data_seed_each_change_the_weights(start: Start) -> None:

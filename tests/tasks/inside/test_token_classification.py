@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 
 from repro_tui.tasks import token_classification
 from repro_tui.tasks.common import job as task
@@ -140,6 +142,76 @@ def test_scores_are_those_worked_out_by_hand() -> None:
     # An entity that is cut short is wrong, and so is one that two predictions share.
     overall, _, _ = tagged.entity_scores([["B-x", "I-x", "I-x"]], [["B-x", "I-x", "B-x"]])
     assert overall["entity_f1"] == 0.0
+
+
+def test_entities_that_begin_with_i_are_counted() -> None:
+    # IOB1: B- only where an entity follows another of its type.
+    true = [["I-x", "I-x", "O", "I-y", "B-y"], ["I-a-b", "I-x"]]
+    _, by_type, support = tagged.entity_scores(true, true)
+    assert support == {"a-b": 1, "x": 2, "y": 2}
+    assert {scores["entity_f1"] for scores in by_type.values()} == {1.0}
+
+
+def loaded(path: Path, content: str, **changed: Any) -> list[Sentence]:
+    path.write_text(content, encoding="utf-8")
+    return tagged.load_splits({"train": {"path": str(path), **CONLL, **changed}})["train"]
+
+
+def test_skip_and_first_count_sentences(tmp_path: Path) -> None:
+    content = "".join(f"w{n} O\nx{n} B-x\n\n" for n in range(6))
+    some = loaded(tmp_path / "a", content, skip=1, first=3, examples=3, classes={"O": 3, "B-x": 3})
+    assert [sentence.words[0] for sentence in some] == ["w1", "w2", "w3"]
+    assert [sentence.words[0] for sentence in loaded(tmp_path / "a", content, skip=4)] == ["w4", "w5"]
+    train = {"path": str(tmp_path / "a"), **CONLL, "skip": 2}
+    part = {"part_of": "train", "fraction": 0.5, "seed": 1, "stratified": False, "first": 1, "examples": 1}
+    splits = tagged.load_splits({"train": train, "test": part})
+    assert [len(split) for split in splits.values()] == [2, 1]
+
+
+def test_conll_u_is_read_without_comments_ranges_and_words_that_nobody_wrote(tmp_path: Path) -> None:
+    rows = [("1-2", "al", "_"), ("1", "a", "ADP"), ("2", "el", "DET"), ("8.1", "mar", "NOUN"), ("9", "#", "SYM")]
+    lines = ["# sent_id = 1", "# text = al #", *("\t".join([n, word, "_", tag, *"______"]) for n, word, tag in rows)]
+    assert loaded(tmp_path / "u", "\n".join([*lines, "", ""]), text=1, label=3) == [
+        Sentence(["a", "el", "#"], ["ADP", "DET", "SYM"])
+    ]
+    # With white space between the columns there are no comments, and "1-2" may be a word.
+    assert loaded(tmp_path / "w", "# O\n1-2 B-x\n") == [Sentence(["#", "1-2"], ["O", "B-x"])]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path) -> None:
+    assert loaded(tmp_path / "b", "\ufeffa\tO\nb\tB-x\n") == [Sentence(["a", "b"], ["O", "B-x"])]
+    path = tmp_path / "t"
+    path.write_text("\ufeffa/nn b/vb\n", encoding="utf-8")
+    assert tagged.read("train", {"path": str(path), "format": "word-tag"}) == [[Sentence(["a", "b"], ["nn", "vb"])]]
+
+
+def test_the_metrics_are_those_of_the_written_weights(
+    start: Start, checkpoint: Path, tmp_path: Path, events: Events
+) -> None:
+    splits = {name: conll(tmp_path, name, count) for name, count in (("train", 64), ("test", 20))}
+    code, stderr = start(splits, epochs=1, learning_rate=0.004)
+    assert code == 0, stderr
+    found = {e["name"]: e["value"] for e in events("metric") if e["split"] == "test" and "class" not in e}
+    lines = [line.split("\t") for line in (tmp_path / "predictions.tsv").read_text().splitlines()[1:]]
+    assert found["accuracy"] == pytest.approx(sum(tag == predicted for _, _, tag, predicted in lines) / len(lines))
+
+    tags = sorted({tag for _, _, tag, _ in lines})
+    model = BertForTokenClassification(BertConfig.from_pretrained(checkpoint, num_labels=len(tags))).eval()
+    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    numbers = AutoTokenizer.from_pretrained(checkpoint).convert_tokens_to_ids
+    nats, predicted = [], []
+    for sentence in range(20):
+        words = [(word, tag) for number, word, tag, _ in lines if number == str(sentence)]
+        for first in range(0, len(words), 6):  # eight tokens, [CLS] and [SEP] among them
+            some = words[first : first + 6]
+            ids = numbers(["[CLS]", *(word for word, _ in some), "[SEP]"])
+            with torch.inference_mode():
+                logits = model(torch.tensor([ids])).logits[0, 1:-1]
+            predicted += [tags[place] for place in logits.argmax(-1)]
+            nats += [-row.log_softmax(0)[tags.index(tag)].item() for row, (_, tag) in zip(logits, some, strict=True)]
+    assert predicted == [line[3] for line in lines]
+    assert found["loss"] == pytest.approx(sum(nats) / len(nats), rel=1e-5)
+    assert 0 < found["accuracy"] < 1
 
 
 @pytest.mark.parametrize(
