@@ -105,14 +105,13 @@ def main(job: Job) -> None:
         losses = token_losses(model(input_ids=inputs["input_ids"], use_cache=False).logits, inputs["targets"])
         return losses.sum() / (inputs["targets"] != UNSCORED).sum()
 
-    emit.phase("evaluate")
+    emit.phase("train")  # the first "evaluate" is the end of the training to whoever follows the run
     for name in scored:
         emit.metrics({f"initial_{metric}": value for metric, value in evaluate(name).items()}, split=name)
     if settings.adaptation == "lora":
         model = adapters(model, settings)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
-    emit.phase("train")
     train = splits["train"]
     checkpoint = loop.train(
         model,
