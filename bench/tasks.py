@@ -43,7 +43,8 @@ def rows_of(run: RunDirectory) -> list[tuple[str, ...]]:
     report = Report.model_validate_json(run.report.read_bytes())
     body = tomllib.loads(run.manifest.read_text(encoding="utf-8"))
     tasks = {stage["name"]: stage["task"] for stage in body.get("stage", [])} or {"": body["task"]}
-    first = {each.get("stage", ""): each["name"] for each in reversed(body.get("expected", {}).get("metrics", []))}
+    expected = reversed(body.get("expected", {}).get("metrics", []))
+    first = {each.get("stage", ""): (each["name"], each.get("split", "test")) for each in expected}
     rates, state = rates_of(run), read_state(run)
     elapsed = {stage.name: stage.elapsed_s for stage in report.stages}
     elapsed[""] = report.timings_s.get("train", 0.0) + report.timings_s.get("evaluate", 0.0)
@@ -83,10 +84,11 @@ def rates_of(run: RunDirectory) -> defaultdict[str, list[float]]:
     return found
 
 
-def main_metric(report: Report, stage: str, name: str | None) -> Metric | None:
-    """Return the metric that the manifest expects first, else the first on the test split."""
-    final = [each for each in report.metrics if each.stage == stage and each.label is None and each.split == "test"]
-    return next((each for each in final if each.name == name), final[0] if final else None)
+def main_metric(report: Report, stage: str, expected: tuple[str, str] | None) -> Metric | None:
+    """Return the metric (name, split) that the manifest expects first, else the first on the test split."""
+    final = [each for each in report.metrics if each.stage == stage and each.label is None]
+    on_test = (each for each in final if each.split == "test")
+    return next((each for each in final if (each.name, each.split) == expected), next(on_test, None))
 
 
 def is_of(claim: ClaimChecked, metric: Metric | None) -> bool:
