@@ -4,9 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from repro_tui.tasks import adversarial_pretraining, image_classification
@@ -35,6 +38,47 @@ def test_a_run_repeats_to_the_bit_and_hands_on_its_discriminator(
         architecture="dcgan-discriminator", width=4, learning_rate=0.02, model=first.out,
     )  # fmt: skip
     assert after.metrics()["accuracy"] > 0.8
+
+
+def test_what_is_judged_real_is_what_the_written_weights_judge_real(
+    start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def centred(model: Adversaries, settings: Settings, pixels: Tensor, *, seed: int) -> None:
+        """Train, then move the threshold to where half of the pictures trained on are above it."""
+        train(model, settings, pixels, seed=seed)
+        with torch.no_grad():
+            model.backbone.score.bias -= model.eval().backbone.judge(prepared(pixels)).median()
+
+    monkeypatch.setattr(adversarial_pretraining, "train", centred)
+    done = start(width=4, latent=3, epochs=2, eval_batch_size=5, seed=7)
+    state = load_file(done.out / "model.safetensors")
+    model = Adversaries(3, 1, 16, 4)
+    model.load_state_dict(state)
+    model.double().eval()
+    pixels = np.frombuffer((tmp_path / "test").read_bytes()[16:], dtype=np.uint8).reshape(12, 1, 16, 16)
+    codes = torch.randn(12, 3, generator=torch.Generator().manual_seed(7)).double()
+    with torch.inference_mode():
+        real = model.backbone.judge(torch.from_numpy(pixels / 127.5 - 1))
+        generated = model.backbone.judge(model.generator(codes))
+    assert 0 < (real > 0).sum() < 12
+    assert done.metrics() == pytest.approx({
+        "real_judged_real": (real > 0).sum().item() / 12,
+        "generated_judged_real": (generated > 0).sum().item() / 12,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(("logit", "part"), [(1.0, 1.0), (0.0, 0.0), (-1.0, 0.0)])
+def test_a_discriminator_that_always_says_the_same(
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, logit: float, part: float
+) -> None:
+    def fixed(model: Adversaries, *_: object, seed: int) -> None:
+        assert seed == 1
+        with torch.no_grad():
+            model.backbone.score.weight.zero_()
+            model.backbone.score.bias.fill_(logit)
+
+    monkeypatch.setattr(adversarial_pretraining, "train", fixed)
+    assert start(width=2, latent=2).metrics() == {"real_judged_real": part, "generated_judged_real": part}
 
 
 def test_a_step_is_that_of_the_papers_algorithm(events: Callable[..., list[dict[str, float]]]) -> None:

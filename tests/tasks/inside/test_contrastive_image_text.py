@@ -86,6 +86,17 @@ def test_the_temperature_is_bounded_and_begins_where_it_is_said() -> None:
     assert torch.allclose(texts.norm(dim=1), torch.ones(3))
 
 
+def test_the_encoders_have_the_layers_of_their_definition() -> None:
+    words, settings = 11, contrastive.Settings(channels=(4, 6), hidden_size=7, embedding_size=5)
+    with torch.device("meta"):
+        model = contrastive.TwoEncoders(words, settings)
+    convolutions = 9 * (3 * 4 + 4 * 6) + 2 * (4 + 6)  # 3x3 without bias, each with its norm
+    picture = convolutions + (6 + 1) * 5
+    text = (words + 1) * 7 + (7 + 1) * 5
+    temperature = 1
+    assert sum(parameter.numel() for parameter in model.parameters()) == picture + text + temperature
+
+
 def written(folder: Path, count: int) -> dict[str, Any]:
     (folder / "images").mkdir(parents=True)
     questions = []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from repro_tui.tasks import denoising_autoencoder, image_classification
 from repro_tui.tasks.denoising_autoencoder import Autoencoder, corrupt
@@ -37,14 +38,32 @@ def test_a_run_learns_and_hands_on_its_encoder(
     assert after.metrics()["accuracy"] > 0.8
 
 
-def test_errors_are_the_means_over_all_pixels(start: Callable[..., Run], tmp_path: Path) -> None:
-    found = start(width=2, epochs=1, noise="gaussian", noise_level=0.1).metrics()
+@pytest.mark.parametrize(("noise", "level"), [("masking", 0.25), ("gaussian", 0.1)])
+def test_errors_are_those_of_the_written_weights(
+    start: Callable[..., Run], tmp_path: Path, noise: str, level: float
+) -> None:
+    done = start(width=2, epochs=1, noise=noise, noise_level=level, eval_batch_size=5, seed=7)
     train, test = (
-        np.frombuffer((tmp_path / name).read_bytes()[16:], dtype=np.uint8).reshape(-1, 256) / 255
+        torch.from_numpy(
+            np.frombuffer((tmp_path / name).read_bytes()[16:], dtype=np.uint8).reshape(-1, 1, 16, 16) / 255
+        )
         for name in ("train", "test")
     )
-    assert found["mse_of_mean_picture"] == pytest.approx(((test - train.mean(axis=0)) ** 2).mean(), rel=1e-4)
-    assert found["mse_of_corrupted"] == pytest.approx(0.01, rel=0.1)  # the variance of the noise
+    same = torch.Generator().manual_seed(7)
+    if noise == "masking":
+        corrupted = test * (torch.rand(12, 1, 16, 16, generator=same) >= level)
+    else:
+        corrupted = test + level * torch.randn(12, 1, 16, 16, generator=same).double()
+    model = Autoencoder(1, 16, 2)
+    model.load_state_dict(load_file(done.out / "model.safetensors"))
+    with torch.inference_mode():
+        rebuilt = model.double().eval()(corrupted)
+    expected = {
+        "mse": ((rebuilt - test) ** 2).mean().item(),
+        "mse_of_corrupted": ((corrupted - test) ** 2).mean().item(),
+        "mse_of_mean_picture": ((train.mean(dim=0) - test) ** 2).mean().item(),
+    }
+    assert done.metrics() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("side", [8, 15, 28])

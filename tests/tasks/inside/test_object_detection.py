@@ -169,6 +169,31 @@ def test_annotations_that_do_not_fit_are_told(splits: dict[str, Any], old: str, 
 # --- the detector -----------------------------------------------------------------------------------------------------
 
 
+def test_the_detector_has_the_layers_of_its_definition() -> None:
+    with torch.device("meta"):
+        model = fcos.Fcos(3, channels=16, depth=2, score_threshold=0.3, nms_iou=0.6, most=10)
+    backbone = 4_652_008 - (1281 * 1000 + 320 * 1280 + 2 * 1280)  # without the classifier and the layer before it
+    lateral = sum(16 * (inputs + 1) for inputs in (40, 112, 320))
+    smooth = 3 * (16 * 16 * 9 + 16)
+    towers = 2 * 2 * (16 * 16 * 9 + 2 * 16)  # two of two layers, each a convolution and its norm
+    outputs = (3 + 4 + 1) * (16 * 9 + 1)  # classes, sides, centre-ness
+    factors = 3  # one a map
+    assert size(model) == backbone + lateral + smooth + towers + outputs + factors
+
+
+def test_detr_has_the_parameters_of_its_paper() -> None:
+    config = DetrConfig(backbone_config=ResNetConfig(out_features=["stage4"]), num_labels=91)
+    with torch.device("meta"):
+        model = DetrForObjectDetection(config)
+    assert size(model) == 41_524_768  # as facebook/detr-resnet-50; batch norms are frozen and count as no parameters
+    stem_and_first_stage = 64 * 3 * 49 + 3 * (64 * 64 * 9 + 64 * 256) + 64 * 64 + 2 * 256 * 64 + 64 * 256
+    assert size(model) - stem_and_first_stage == 41_302_368  # what the authors' code counts: it does not train those
+
+
+def size(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 def test_overlaps_by_hand() -> None:
     one, other = torch.tensor([0.0, 0, 2, 2]), torch.tensor([1.0, 1, 3, 3])
     intersection, union = overlap(one, other)

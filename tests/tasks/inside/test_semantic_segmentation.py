@@ -125,6 +125,13 @@ def test_the_network_has_the_layers_of_its_definition() -> None:
     assert not model.train().pyramid.backbone.training  # its batch norms keep their statistics
 
 
+def test_segformer_b0_has_the_parameters_of_its_checkpoint() -> None:
+    with torch.device("meta"):
+        model = SegformerForSemanticSegmentation(SegformerConfig(num_labels=150))
+    # nvidia/segformer-b0-finetuned-ade-512-512
+    assert sum(parameter.numel() for parameter in model.parameters()) == 3_752_694
+
+
 def test_metrics_by_hand_and_by_torchmetrics() -> None:
     counts = torch.tensor([[6, 2, 0], [1, 3, 0], [0, 0, 0]])
     values, ious = semantic_segmentation.measured(counts)
