@@ -23,6 +23,8 @@ from tests.tui.pilots import idle
 from tests.tui.record import NOW, RECORDED, laboratory, run_id
 from tests.tui.terminal import Terminal
 
+SHIPPED = Path(__file__).parents[2] / "manifests"
+
 __all__ = ["bundle", "downloads", "experiment"]
 
 
@@ -36,6 +38,19 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    """Give a folder with four of the manifests that ship, few enough for one screen, and what they need beside it."""
+    folder = tmp_path / "paper" / "manifests"
+    folder.mkdir(parents=True)
+    for name in ("plain-pytorch", "reuters-r8-minilm", "reuters-r8-minilm-cuda", "sst2-minilm"):
+        for path in SHIPPED.glob(f"{name}.*"):
+            shutil.copy(path, folder)
+    shutil.copytree(SHIPPED / "plain_pytorch", folder / "plain_pytorch")
+    shutil.copytree(SHIPPED.parent / "lockfiles", folder.parent / "lockfiles")
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)

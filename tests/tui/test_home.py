@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,16 +14,6 @@ from repro_tui.tui.screens.run import RunScreen
 from repro_tui.tui.screens.verdict import VerdictScreen
 from repro_tui.tui.settings import Settings
 from tests.tui.pilots import SMALL, WIDE, front, opened, until, until_screen, until_text
-
-SHIPPED = Path(__file__).parents[2] / "manifests"
-
-
-@pytest.fixture
-def manifests(tmp_path: Path) -> Path:
-    folder = tmp_path / "paper"
-    shutil.copytree(SHIPPED, folder / "manifests")
-    shutil.copytree(SHIPPED.parent / "lockfiles", folder / "lockfiles")
-    return folder / "manifests"
 
 
 @pytest.mark.parametrize("size", [SMALL, WIDE])

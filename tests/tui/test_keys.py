@@ -167,7 +167,13 @@ EVERY_KEY = [(action.id, key) for action in actions.ACTIONS for key in action.ke
 
 @pytest.mark.parametrize(("name", "key"), [each for each in EVERY_KEY if each[0] in TRIALS])
 async def test_a_key_does_what_its_help_says(
-    name: str, key: str, tmp_path: Path, recorded: Recorded, clock: float, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    key: str,
+    tmp_path: Path,
+    manifests: Path,
+    recorded: Recorded,
+    clock: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trial = TRIALS[name]
     spawned: list[Path] = []
@@ -185,9 +191,9 @@ async def test_a_key_does_what_its_help_says(
     options: dict[str, Any] = {}
     if kind == "home":
         recorded("reproduced")
-        options["folder"] = PROJECT / "manifests"
+        options["folder"] = manifests
     elif kind == "plan":
-        options["manifest"] = PROJECT / "manifests/plain-pytorch.toml"
+        options["manifest"] = manifests / "plain-pytorch.toml"
     else:
         recorded("reproduced" if state != "reproduced" else "drift")
         recorded("inconclusive")
@@ -287,12 +293,12 @@ async def test_a_run_is_cancelled_only_after_a_second_word(tmp_path: Path, recor
         await until(pilot, lambda: run.cancel_requested() is not None)
 
 
-async def test_seed_and_path_take_what_is_typed(tmp_path: Path, clock: float) -> None:
-    async with opened(tmp_path / "runs", folder=PROJECT / "manifests") as pilot:
+async def test_seed_and_path_take_what_is_typed(tmp_path: Path, manifests: Path, clock: float) -> None:
+    async with opened(tmp_path / "runs", folder=manifests) as pilot:
         await until_text(pilot, "plain-pytorch")
         await pilot.press("o")
         await until(pilot, lambda: isinstance(pilot.app.focused, Input))
-        pilot.app.screen.query_one("#path", Input).value = str(PROJECT / "manifests/plain-pytorch.toml")
+        pilot.app.screen.query_one("#path", Input).value = str(manifests / "plain-pytorch.toml")
         await pilot.press("enter")
         await until_screen(pilot, "plan")
         await until_text(pilot, "READY")
