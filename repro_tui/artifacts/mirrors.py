@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Lock
 
 from repro_tui.errors import UsageError
-from repro_tui.manifest.folder_listing import parse_line
 
 ENV_MIRROR = "REPRO_TUI_MIRROR"
 """Environment variable that names more mirrors, separated as in PATH."""
@@ -61,6 +60,8 @@ class Mirror:
             return next((path for path in self._files.get(tree_sha256, ()) if path.is_dir()), None)
 
     def _read(self) -> None:
+        from repro_tui.manifest.folder_listing import parse_line
+
         watched = [self.folder / "SHA256SUMS", *(self.folder / name for name in _FOLDERS)]
         seen = tuple(_state(path) for path in watched)
         if seen == self._seen:

@@ -116,17 +116,20 @@ def test_another_version_runs_the_pinned_code_of_the_bundle(project: Project, ot
 def test_the_code_that_is_installed_is_packed_and_checked_too(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    of_the_task(project, builtin_code_digest(TASK))
+    pinned = builtin_code_digest(TASK)
+    of_the_task(project, pinned)
     bundle = packed(project, None)
     opened = open_bundle(bundle.path, Store(project.folder / "reader"))
-    assert tree_digest(tree_files(opened.folder / "trees" / builtin_code_digest(TASK))) == builtin_code_digest(TASK)
-    with mock.patch("repro_tui.manifest.code._PACKAGE", project.folder / "x"):
-        (project.folder / "x/tasks/common").mkdir(parents=True)
-        for name in ("wire.py", "tasks/__init__.py", f"tasks/{TASK}.py"):
-            (project.folder / "x" / name).write_text("# another line\n")
+    assert tree_digest(tree_files(opened.folder / "trees" / pinned)) == pinned
+    for place, source in builtin_code_files(TASK).items():
+        changed = project.folder / place
+        changed.parent.mkdir(parents=True, exist_ok=True)
+        changed.write_text(source.read_text() + "# another line\n")
+    with mock.patch("repro_tui.manifest.tasks.PACKAGE", project.folder / "repro_tui"):
+        assert builtin_code_digest(TASK) != pinned
         assert main(["check", str(bundle.path), "--store", str(project.folder / "reader")]) == 0
     told = capsys.readouterr()
-    assert builtin_code_digest(TASK) in told.out
+    assert pinned in told.out
     assert "drifted" not in told.err
 
 

@@ -74,5 +74,5 @@ def test_every_pin_is_listed() -> None:
         assert pins - {None} <= values
         assert ("determinism", "seed", str(manifest.determinism.seed)) in rows
         names = {row.name for row in rows}
-        assert {f"{metric.split}/{metric.name}" for metric in manifest.expected.metrics} <= names
+        assert {f"{metric.place}/{metric.name}" for metric in manifest.expected.metrics} <= names
         assert set(manifest.hyperparameters) | set(manifest.splits) <= names

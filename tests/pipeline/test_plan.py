@@ -40,6 +40,6 @@ def test_every_pin_of_a_shipped_manifest_becomes_a_check(path: Path) -> None:
     for artifact in manifest.artifacts:
         assert f"artifact {artifact.name}" in names
     for metric in manifest.expected.metrics:
-        assert f"metric {metric.split}/{metric.name}" in names
+        assert f"metric {metric.place}/{metric.name}" in names
     pins = [manifest.image.manifest_digest, manifest.image.config_digest, manifest.environment.hash]
     assert {pin for pin in pins if pin} <= {check.expected for check in planned}

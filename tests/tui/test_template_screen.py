@@ -23,7 +23,7 @@ async def test_a_template_with_answers_is_a_manifest_whose_plan_is_shown(size: t
     async with opened(tmp_path / "runs", folder=folder, size=size) as pilot:
         await until_text(pilot, "n   write a manifest from a template")
         await pilot.press("n")
-        await until_text(pilot, "own-script", "text-classification", "Enter takes one")
+        await until_text(pilot, "own-script", "adversarial-pretraining", "Enter takes one")
         await pilot.press("enter")
         await until(pilot, lambda: getattr(pilot.app.focused, "id", "") == "file")
         screen = front(pilot, TemplateScreen)

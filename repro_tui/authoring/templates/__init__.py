@@ -105,8 +105,8 @@ class Template:
 
 
 def templates() -> list[Template]:
-    """Return every template, by name."""
-    files = sorted(Path(__file__).parent.glob("*.toml"))
+    """Return every template, by name; first the one of a script of one's own, which most people have."""
+    files = sorted(Path(__file__).parent.glob("*.toml"), key=lambda file: (file.stem != "own-script", file.stem))
     return [Template(file.stem, file.read_text(encoding="utf-8")) for file in files]
 
 

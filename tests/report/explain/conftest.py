@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.report.explain.bench import Bench
+from tests.report.explain.workbench import Bench
 
 
 @pytest.fixture(scope="session")

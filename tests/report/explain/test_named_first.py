@@ -12,7 +12,7 @@ from repro_tui.report.explain.explain import explain
 from repro_tui.report.explain.model import Kind
 from repro_tui.report.explain.sides import of_manifest, of_record
 from tests.cli.project import Project
-from tests.report.explain.bench import Bench, Change, edit, recode, repin
+from tests.report.explain.workbench import Bench, Change, edit, recode, repin
 
 
 def seen(key: str, value: Any) -> Change:

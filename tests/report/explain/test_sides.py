@@ -21,7 +21,7 @@ from repro_tui.report.explain.sides import Side, of_run
 from repro_tui.report.explain.text import render
 from repro_tui.runs.directory import RunDirectory
 from repro_tui.runs.state import MetricKey
-from tests.report.explain.bench import SUMMARY
+from tests.report.explain.workbench import SUMMARY
 
 RECORDED = Path(__file__).parents[2] / "tui" / "recorded"
 FILES = (
