@@ -162,7 +162,7 @@ class Workplace:
         job |= {"seed": seed, "data_seed": seed}
         splits = {name: job["splits"][name] for name in ("train", "test")}
         for name, first in (("train", train), ("test", test)):
-            splits[name] = {**splits[name], "first": first, "examples": None}
+            splits[name] = {**splits[name], "first": first, "examples": None, "classes": None}
         shared = {
             "learning_rate": LEARNING_RATE, "epochs": 1, "train_batch_size": BATCH_SIZE, "max_length": 128,
             "weight_decay": 0.0, "schedule": "linear", "warmup_ratio": 0.0, "max_grad_norm": 1.0, "precision": "fp32",
